@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "worker/cmd.h"
+
+static const struct rt_cmd commands[] = {
+	{ NULL, NULL, NULL, NULL },
+};
+
+static void usage(FILE *to)
+{
+	fprintf(to, "usage: retort-worker COMMAND [OPTION...]\n\n");
+	for (const struct rt_cmd *c = commands; c->name; c++)
+		fprintf(to, "  %s %s\n      %s\n", c->name, c->usage, c->help);
+}
+
+int main(int argc, char **argv)
+{
+	/* Before any thread exists: OpenMP threads that spin while another process needs the core cost eight times
+	 * the step (docs/performance.md). A user's own setting stays. */
+	setenv("OMP_WAIT_POLICY", "PASSIVE", 0);
+	if (sodium_init() < 0) {
+		fprintf(stderr, "retort-worker: libsodium cannot be used on this machine\n");
+		return 1;
+	}
+	if (argc >= 2 && strcmp(argv[1], "--version") == 0) {
+		printf("retort-worker %s\n", RT_VERSION);
+		return 0;
+	}
+	if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+		usage(stdout);
+		return 0;
+	}
+	for (const struct rt_cmd *c = commands; argc >= 2 && c->name; c++) {
+		if (strcmp(c->name, argv[1]) == 0)
+			return c->run(argc - 1, argv + 1);
+	}
+	if (argc >= 2)
+		fprintf(stderr, "retort-worker: unknown command '%s'\n\n", argv[1]);
+	usage(stderr);
+	return 2;
+}

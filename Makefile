@@ -1,15 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-# The commands people use. `make` shows them.
+# The commands people use. `make` alone shows them.
 BUILD ?= build
+export PYTHONDONTWRITEBYTECODE = 1
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 
+build: setup ## release binaries under build/
+	@scripts/build $(BUILD)
+
+test: setup-test ## unit, parity and integration tests; ends with a line of counts
+	@scripts/test $(BUILD)
+
+# handle_segv=2: libtorch's own handler must not hide ours. Leaks are looked for; see scripts/lsan.supp.
+test-asan: setup-test ## the same under AddressSanitizer and UBSan, in build-asan/
+	@MESON_ARGS="--buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false" TEST_FACTOR=10 \
+		scripts/test build-asan
+
+check: setup-dev ## format, spelling, and a build without warnings by gcc and by clang
+	@scripts/check
+
+format: setup-dev ## clang-format for all C and C++ files
+	@git ls-files '*.c' '*.h' '*.cpp' | xargs clang-format -i
+
 setup: ## install what this machine lacks (Debian; asks for sudo when needed)
 	@scripts/setup
 
-build: setup ## release binaries under build/
-	@test -f $(BUILD)/build.ninja || meson setup $(BUILD)
-	@ninja -C $(BUILD)
+setup-test:
+	@scripts/setup --test
 
-.PHONY: help setup build
+setup-dev:
+	@scripts/setup --test --dev
+
+clean: ## remove what was built
+	rm -rf $(BUILD) build-asan build-check
+
+.PHONY: help build test test-asan check format setup setup-test setup-dev clean

@@ -48,7 +48,7 @@ static void open_with_limit(struct fixture *f, int64_t limit)
 
 static void put_file(const char *dir, const char *name, const char *text)
 {
-	char path[700];
+	char path[800];
 
 	snprintf(path, sizeof path, "%s/%s", dir, name);
 	assert_int_equal(rt_file_write(path, text, strlen(text), NULL), 0);
@@ -58,9 +58,9 @@ static void put_file(const char *dir, const char *name, const char *text)
 static void write_one(struct fixture *f, bool best, char id[RT_ID_SIZE])
 {
 	struct rt_checkpoint_info info;
-	const char *dir, *extra;
+	const char *dir, *id_now, *extra;
 
-	assert_int_equal(rt_checkpoints_begin(f->c, &dir, &f->err), 0);
+	assert_int_equal(rt_checkpoints_begin(f->c, &dir, &id_now, &f->err), 0);
 	put_file(dir, "model.safetensors", "weights");
 	assert_int_equal(rt_checkpoints_commit(f->c, best, &info, &f->err), 0);
 	strcpy(id, info.id);
@@ -105,11 +105,12 @@ static void commit_lists_every_file_with_size_and_hash(void **state)
 {
 	struct fixture *f = *state;
 	struct rt_checkpoint_info info;
-	const char *dir;
-	char runs[700];
+	const char *dir, *id_now;
+	char runs[700], promised[RT_ID_SIZE];
 
 	open_with_limit(f, 2);
-	assert_int_equal(rt_checkpoints_begin(f->c, &dir, &f->err), 0);
+	assert_int_equal(rt_checkpoints_begin(f->c, &dir, &id_now, &f->err), 0);
+	strcpy(promised, id_now);
 	put_file(dir, "model.safetensors", "abc");
 	put_file(dir, "config.json", "{}");
 	snprintf(runs, sizeof runs, "%s/runs", dir);
@@ -118,6 +119,7 @@ static void commit_lists_every_file_with_size_and_hash(void **state)
 	assert_int_equal(rt_checkpoints_commit(f->c, true, &info, &f->err), 0);
 
 	assert_true(rt_id_is(info.id, "ckpt"));
+	assert_string_equal(info.id, promised);
 	assert_int_equal(info.file_count, 3);
 	assert_string_equal(info.files[0].name, "config.json");
 	assert_string_equal(info.files[1].name, "model.safetensors");
@@ -185,10 +187,10 @@ static void the_trainers_rule_says_what_is_kept(void **state)
 static void an_aborted_checkpoint_leaves_nothing(void **state)
 {
 	struct fixture *f = *state;
-	const char *dir;
+	const char *dir, *id_now;
 
 	open_with_limit(f, 2);
-	assert_int_equal(rt_checkpoints_begin(f->c, &dir, &f->err), 0);
+	assert_int_equal(rt_checkpoints_begin(f->c, &dir, &id_now, &f->err), 0);
 	put_file(dir, "model.safetensors", "half");
 	rt_checkpoints_abort(f->c);
 	assert_int_equal(entries(f), 0);
@@ -215,11 +217,11 @@ static void a_commit_that_fails_keeps_the_old_ones(void **state)
 	struct fixture *f = *state;
 	struct rt_checkpoint_info info = { .file_count = 7 };
 	char a[RT_ID_SIZE], path[300];
-	const char *dir;
+	const char *dir, *id_now;
 
 	open_with_limit(f, 2);
 	write_one(f, true, a);
-	assert_int_equal(rt_checkpoints_begin(f->c, &dir, &f->err), 0);
+	assert_int_equal(rt_checkpoints_begin(f->c, &dir, &id_now, &f->err), 0);
 	/* a link to nowhere can be listed but not read */
 	snprintf(path, sizeof path, "%s/gone", dir);
 	assert_int_equal(symlink("nowhere", path), 0);

@@ -101,7 +101,8 @@ void rt_checkpoints_close(struct rt_checkpoints *c)
 	free(c);
 }
 
-int rt_checkpoints_begin(struct rt_checkpoints *c, const char **ret_path, struct rt_err *err)
+int rt_checkpoints_begin(struct rt_checkpoints *c, const char **ret_path, const char **ret_id,
+			 struct rt_err *err)
 {
 	rt_checkpoints_abort(c);
 	rt_id_new("ckpt", c->pending);
@@ -113,6 +114,7 @@ int rt_checkpoints_begin(struct rt_checkpoints *c, const char **ret_path, struct
 		return -1;
 	}
 	*ret_path = c->pending_path;
+	*ret_id = c->pending;
 	return 0;
 }
 

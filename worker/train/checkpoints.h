@@ -40,8 +40,9 @@ void rt_checkpoint_info_release(struct rt_checkpoint_info *info); /* a zeroed on
 int rt_checkpoints_open(const char *dir, int64_t limit, struct rt_checkpoints **ret, struct rt_err *err);
 void rt_checkpoints_close(struct rt_checkpoints *c);
 
-/* Makes an empty folder to fill; *ret_path is borrowed until commit or abort. One at a time. */
-int rt_checkpoints_begin(struct rt_checkpoints *c, const char **ret_path, struct rt_err *err);
+/* Makes an empty folder to fill, and the id it will have; both are borrowed until commit or abort. One at a time. */
+int rt_checkpoints_begin(struct rt_checkpoints *c, const char **ret_path, const char **ret_id,
+			 struct rt_err *err);
 
 /* Makes the folder a checkpoint: `last` points at it, and `best` if best. The caller releases *ret.
  * On failure nothing of it is left and the links are as they were. RT_DISK_FULL, RT_IO, RT_NO_MEMORY. */

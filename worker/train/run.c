@@ -1,0 +1,699 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/train/run.h"
+
+#include <math.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "worker/export/export.h"
+#include "worker/export/tb.h"
+#include "worker/train/checkpoints.h"
+#include "worker/train/journal.h"
+#include "worker/train/setup.h"
+#include "worker/train/teacher.h"
+#include "worker/train/trainer.h"
+
+#define SPEC_MAX_BYTES	 (1 << 20)
+#define PROGRESS_MS	 500   /* at most one train.progress or teacher.progress in that time */
+#define FLUSH_MS	 30000 /* the server may be away for that long when the run ends */
+#define FLUSH_STOPPED_MS 5000  /* somebody is waiting for the process to go */
+
+struct run {
+	const struct rt_run_options *o;
+	struct rt_journal *journal;
+	struct rt_spec spec;
+	bool has_spec;
+	int threads;
+	double start_s;
+	const char *reason; /* of the failure, where the error's code does not say it */
+
+	struct rt_problems *problems, *warnings;
+	struct rt_setup *setup;
+	struct rt_soft soft;
+	struct rt_trainer *trainer;
+	struct rt_checkpoints *checkpoints;
+	struct rt_tb *tb;
+	char *tb_dir;
+	int64_t total_steps;
+
+	struct rt_epoch_record *epochs; /* all so far */
+	size_t epoch_count;
+	int64_t best_epoch;
+	double best_accuracy, best_metric;
+
+	const char *phase; /* the last one told */
+	int64_t told_ms;   /* of the last progress event */
+	/* of the time since the last progress event */
+	int64_t recent_rows, recent_steps;
+	double recent_s;
+	double step_s, eval_s; /* seconds a step (smoothed), an evaluation; 0: not known yet */
+};
+
+/* A number, or null when it is none. */
+static json_t *real(double v)
+{
+	return isfinite(v) ? json_real(v) : json_null();
+}
+
+static int tell(struct run *r, const char *type, json_t *data, struct rt_err *err, const char *words)
+{
+	return rt_journal_write(r->journal, type, "info", data, err, "%s", words);
+}
+
+static int enter(struct run *r, const char *phase, struct rt_err *err)
+{
+	if (r->phase && strcmp(r->phase, phase) == 0)
+		return 0;
+	r->phase = phase;
+	return tell(r, "run.phase", json_pack("{ss}", "phase", phase), err, phase);
+}
+
+/* Somebody wants the run to end, or its time is over. Between two batches of anything. */
+static int should_go_on(void *ctx, struct rt_err *err)
+{
+	struct run *r = ctx;
+
+	if (r->o->stop && *r->o->stop)
+		return rt_fail(err, RT_CANCELLED, "stopped by a signal");
+	if (rt_journal_want(r->journal) == RT_WANT_CANCEL)
+		return rt_fail(err, RT_CANCELLED, "cancelled by the server");
+	if (r->has_spec && r->spec.max_runtime_s > 0 &&
+	    rt_clock_monotonic_s() - r->start_s > (double)r->spec.max_runtime_s) {
+		r->reason = "deadline";
+		return rt_fail(err, RT_UNAVAILABLE,
+			       "max_runtime_s (%lld) is over; the best checkpoint so far is kept",
+			       (long long)r->spec.max_runtime_s);
+	}
+	return 0;
+}
+
+static int allowed_cpus(void)
+{
+	cpu_set_t set;
+	int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+
+	return n > 0 ? n : 1;
+}
+
+static json_t *problems_json(const struct rt_problems *p)
+{
+	struct rt_buf text = RT_BUF_INIT;
+	json_t *list;
+
+	rt_problems_write(&text, p);
+	list = rt_json_parse(rt_buf_text(&text), text.len, NULL);
+	rt_buf_release(&text);
+	return list ? list : json_array();
+}
+
+/* ---- before training ---- */
+
+static int read_spec(struct run *r, struct rt_err *err)
+{
+	json_t *json = rt_json_read(r->o->spec_path, SPEC_MAX_BYTES, err);
+	int rc;
+
+	if (!json)
+		return -1;
+	rc = rt_spec_parse(json, &r->spec, r->problems, err);
+	r->has_spec = rc == 0;
+	json_decref(json);
+	return rc;
+}
+
+static int tell_started(struct run *r, struct rt_err *err)
+{
+	char blas[200], path[400];
+	int student, teacher;
+	bool fast = tc_blas(blas, sizeof blas, path, sizeof path);
+	json_t *data;
+
+	if (rt_setup_precision("precision", r->spec.precision, &student, NULL) < 0)
+		student = r->spec.precision;
+	if (rt_setup_precision("teacher_precision", r->spec.teacher_precision, &teacher, NULL) < 0)
+		teacher = r->spec.teacher_precision;
+	data = json_pack("{sisisIssssssssssso*so*}", "pid", (int)getpid(), "threads", r->threads, "seed",
+			 (json_int_t)r->spec.seed, "precision", rt_spec_word("precision", student),
+			 "teacher_precision", rt_spec_word("teacher_precision", teacher), "version",
+			 RT_VERSION, "torch", tc_version(), "blas", blas, "spec", rt_spec_json(&r->spec),
+			 "loss", rt_spec_loss_json(&r->spec));
+	if (rt_journal_write(r->journal, "run.started", "info", data, err,
+			     "retort-worker %s, libtorch %s, %d threads", RT_VERSION, tc_version(),
+			     r->threads) < 0)
+		return -1;
+	if (fast)
+		return 0;
+	return rt_journal_write(
+		r->journal, "log", "warn", NULL, err,
+		"matrix products are served by %s, which is slow; install libopenblas0-pthread", blas);
+}
+
+static int tell_warnings(struct run *r, struct rt_err *err)
+{
+	for (size_t i = 0; i < r->warnings->n && i < RT_PROBLEM_MAX; i++) {
+		const struct rt_problem_item *w = &r->warnings->items[i];
+
+		if (rt_journal_write(r->journal, "log", "warn", json_pack("{ss}", "pointer", w->pointer), err,
+				     "%s", w->detail) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int tell_data(struct run *r, struct rt_err *err)
+{
+	const struct rt_dataset *d = r->setup->data;
+	json_t *labels = json_array();
+
+	for (size_t i = 0; i < r->setup->label_count; i++)
+		json_array_append_new(labels, json_string(r->setup->labels[i]));
+	return rt_journal_write(r->journal, "data.loaded", "info",
+				json_pack("{sIsIsIsIs{ssssss?}s{ssssss?}so*}", "train_rows",
+					  (json_int_t)d->train.n, "validation_rows",
+					  (json_int_t)d->validation.n, "test_rows", (json_int_t)d->test.n,
+					  "truncated_rows", (json_int_t)rt_setup_truncated(r->setup),
+					  "columns", "text", d->text_column, "label", d->label_column, "pair",
+					  d->pair_column, "splits", "train", d->train.name, "validation",
+					  d->validation.name, "test", d->test.name, "labels", labels),
+				err, "%zu training and %zu validation rows, %zu classes", d->train.n,
+				d->validation.n, r->setup->label_count);
+}
+
+static json_t *names_json(char *const *names, size_t n)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(list, json_string(names[i]));
+	return list;
+}
+
+static int tell_model(struct run *r, const char *role, const struct rt_setup_model *m, struct rt_err *err)
+{
+	json_t *data = json_pack(
+		"{sssIsssosososI}", "role", role, "parameters", (json_int_t)m->report.parameters, "family",
+		rt_model_family(m->model), "missing", names_json(m->report.missing, m->report.missing_count),
+		"unexpected", names_json(m->report.unexpected, m->report.unexpected_count), "initialised",
+		names_json(m->report.initialised, m->report.initialised_count), "max_length",
+		(json_int_t)m->max_length);
+
+	return rt_journal_write(r->journal, "model.loaded", "info", data, err, "%s: %s, %.1f M parameters",
+				role, rt_model_family(m->model), (double)m->report.parameters / 1e6);
+}
+
+static int set_up(struct run *r, struct rt_err *err)
+{
+	struct rt_setup_options o = {
+		.roots = r->o->roots, .root_count = r->o->root_count, .tick = should_go_on, .ctx = r
+	};
+
+	if (enter(r, "validating", err) < 0)
+		return -1;
+	if (rt_setup_open(&r->spec, &o, &r->setup, r->problems, r->warnings, err) < 0)
+		return -1;
+	if (tell_warnings(r, err) < 0 || tell_data(r, err) < 0)
+		return -1;
+	if (r->setup->teacher.model && tell_model(r, "teacher", &r->setup->teacher, err) < 0)
+		return -1;
+	return tell_model(r, "student", &r->setup->student, err);
+}
+
+/* ---- the teacher ---- */
+
+static bool is_time_to_tell(struct run *r)
+{
+	int64_t now = rt_clock_monotonic_ms();
+
+	if (now - r->told_ms < PROGRESS_MS)
+		return false;
+	r->told_ms = now;
+	return true;
+}
+
+struct asking {
+	struct run *r;
+	double start_s;
+};
+
+static int teacher_tick(void *ctx, size_t done, size_t total, struct rt_err *err)
+{
+	struct asking *a = ctx;
+	double seconds = rt_clock_monotonic_s() - a->start_s,
+	       speed = seconds > 0 ? (double)done / seconds : NAN;
+
+	if (should_go_on(a->r, err) < 0)
+		return -1;
+	if (!is_time_to_tell(a->r) && done < total)
+		return 0;
+	return rt_journal_write(a->r->journal, "teacher.progress", "info",
+				json_pack("{sIsIsoso}", "done", (json_int_t)done, "total", (json_int_t)total,
+					  "texts_per_s", real(speed), "eta_s",
+					  real((double)(total - done) / speed)),
+				err, "teacher: %zu of %zu texts", done, total);
+}
+
+/* Every distinct text once; the model goes when its logits are there. */
+static int ask_teacher(struct run *r, struct rt_err *err)
+{
+	struct rt_setup *s = r->setup;
+	const struct rt_rows *train = rt_setup_teacher_rows(s, false),
+			     *validation = rt_setup_teacher_rows(s, true);
+	const struct rt_rows *const splits[] = { train, validation };
+	struct asking asking = { r, rt_clock_monotonic_s() };
+	struct rt_tick each = { teacher_tick, &asking };
+	int64_t rows = (int64_t)(train->n + validation->n), avoided;
+	double seconds, accuracy;
+
+	if (enter(r, "caching_teacher", err) < 0)
+		return -1;
+	if (rt_soft_compute(s->teacher.model, splits, 2, s->class_of_teacher,
+			    r->spec.per_device_eval_batch_size, &each, &r->soft, err) < 0)
+		return -1;
+	rt_model_close(s->teacher.model);
+	s->teacher.model = NULL;
+	seconds = rt_clock_monotonic_s() - asking.start_s;
+	accuracy = rt_soft_accuracy(&r->soft, 1, s->validation.labels, s->validation.n);
+	/* against a teacher that is asked in every step and every evaluation */
+	avoided = rows * r->spec.epochs - (int64_t)r->soft.unique;
+	return rt_journal_write(
+		r->journal, "teacher.completed", "info",
+		json_pack("{sIsIsIsoso}", "forwards_done", (json_int_t)r->soft.unique, "forwards_avoided",
+			  (json_int_t)avoided, "rows", (json_int_t)rows, "seconds", real(seconds), "accuracy",
+			  real(accuracy)),
+		err, "teacher: accuracy %.4f on validation; %zu texts computed once, %lld forwards avoided",
+		accuracy, r->soft.unique, (long long)avoided);
+}
+
+/* ---- training ---- */
+
+/* Seconds until the run's end as it looks now; NAN while there is nothing to go by. */
+static double eta(const struct run *r, int64_t step, int64_t epoch)
+{
+	if (r->step_s <= 0)
+		return NAN;
+	return r->step_s * (double)(r->total_steps - step) + r->eval_s * (double)(r->spec.epochs - epoch);
+}
+
+static int tell_progress(struct run *r, const struct rt_step *s, double speed, struct rt_err *err)
+{
+	json_t *data =
+		json_pack("{sI sI sI so so so so so so so}", "step", (json_int_t)s->step, "total_steps",
+			  (json_int_t)r->total_steps, "epoch", (json_int_t)s->epoch, "loss", real(s->loss),
+			  "ce_loss", real(s->ce_loss), "kd_loss", real(s->kd_loss), "learning_rate",
+			  real(s->learning_rate), "grad_norm", real(s->grad_norm), "samples_per_s",
+			  real(speed), "eta_s", real(eta(r, s->step, s->epoch - 1)));
+
+	return rt_journal_write(r->journal, "train.progress", "info", data, err,
+				"step %lld of %lld: loss %.4f", (long long)s->step, (long long)r->total_steps,
+				s->loss);
+}
+
+static int on_step(void *ctx, const struct rt_step *s, struct rt_err *err)
+{
+	struct run *r = ctx;
+	double seconds, step_s;
+
+	if (enter(r, "training", err) < 0 || rt_tb_scalar(r->tb, "train/loss", s->step, s->loss, err) < 0 ||
+	    rt_tb_scalar(r->tb, "train/learning_rate", s->step, s->learning_rate, err) < 0 ||
+	    rt_tb_scalar(r->tb, "train/grad_norm", s->step, s->grad_norm, err) < 0)
+		return -1;
+	r->recent_rows += s->rows;
+	r->recent_steps++;
+	if (!is_time_to_tell(r) && s->step < r->total_steps)
+		return 0;
+	seconds = rt_clock_monotonic_s() - r->recent_s;
+	step_s = seconds / (double)r->recent_steps;
+	r->step_s = r->step_s > 0 ? 0.7 * r->step_s + 0.3 * step_s : step_s;
+	if (tell_progress(r, s, (double)r->recent_rows / seconds, err) < 0)
+		return -1;
+	r->recent_rows = r->recent_steps = 0;
+	r->recent_s = rt_clock_monotonic_s();
+	return 0;
+}
+
+static int on_evaluating(void *ctx, int64_t epoch, struct rt_err *err)
+{
+	(void)epoch;
+	return enter(ctx, "evaluating", err);
+}
+
+static int tell_epoch(struct run *r, const struct rt_epoch *e, struct rt_err *err)
+{
+	const char *const tags[] = { "eval/loss",    "eval/accuracy", "eval/ce_loss",
+				     "eval/kd_loss", "train/ce_loss", "train/kd_loss" };
+	const double values[] = { e->eval.loss,	   e->eval.accuracy, e->eval.ce_loss,
+				  e->eval.kd_loss, e->train_ce_loss, e->train_kd_loss };
+	json_t *data =
+		json_pack("{sI sI so so so so so so so so so so so sb}", "epoch", (json_int_t)e->epoch,
+			  "step", (json_int_t)e->step, "train_loss", real(e->train_loss), "train_ce_loss",
+			  real(e->train_ce_loss), "train_kd_loss", real(e->train_kd_loss), "eval_loss",
+			  real(e->eval.loss), "eval_ce_loss", real(e->eval.ce_loss), "eval_kd_loss",
+			  real(e->eval.kd_loss), "eval_accuracy", real(e->eval.accuracy), "learning_rate",
+			  real(e->learning_rate), "samples_per_s", real((double)e->rows / e->seconds),
+			  "seconds", real(e->seconds + e->eval.seconds), "eta_s",
+			  real(e->last ? 0 : eta(r, e->step, e->epoch)), "best", e->best);
+
+	for (size_t i = 0; i < sizeof tags / sizeof *tags; i++) {
+		if (!isnan(values[i]) && rt_tb_scalar(r->tb, tags[i], e->step, values[i], err) < 0) {
+			json_decref(data);
+			return -1;
+		}
+	}
+	return rt_journal_write(r->journal, "epoch.completed", "info", data, err,
+				"epoch %lld: train_loss %.4f, eval_loss %.4f, accuracy %.4f%s",
+				(long long)e->epoch, e->train_loss, e->eval.loss, e->eval.accuracy,
+				e->best ? ", the best so far" : "");
+}
+
+static int remember_epoch(struct run *r, const struct rt_epoch *e, struct rt_err *err)
+{
+	struct rt_epoch_record *grown = reallocarray(r->epochs, r->epoch_count + 1, sizeof *grown);
+
+	if (!grown)
+		return rt_fail(err, RT_NO_MEMORY, "no memory for the history");
+	r->epochs = grown;
+	grown[r->epoch_count++] = (struct rt_epoch_record){ .epoch = e->epoch,
+							    .step = e->step,
+							    .train_loss = e->train_loss,
+							    .train_ce_loss = e->train_ce_loss,
+							    .train_kd_loss = e->train_kd_loss,
+							    .eval_loss = e->eval.loss,
+							    .eval_ce_loss = e->eval.ce_loss,
+							    .eval_kd_loss = e->eval.kd_loss,
+							    .eval_accuracy = e->eval.accuracy,
+							    .learning_rate = e->learning_rate,
+							    .seconds = e->seconds + e->eval.seconds };
+	if (e->best) {
+		r->best_epoch = e->epoch;
+		r->best_accuracy = e->eval.accuracy;
+		r->best_metric =
+			r->spec.metric_for_best_model == RT_METRIC_LOSS ? e->eval.loss : e->eval.accuracy;
+	}
+	return 0;
+}
+
+/* The events so far, as the checkpoint's own runs/ folder. */
+static int copy_tensorboard(struct run *r, const char *dir, struct rt_err *err)
+{
+	char *from = rt_path_join(r->tb_dir, rt_tb_name(r->tb)), *runs = rt_path_join(dir, "runs");
+	char *to = runs ? rt_path_join(runs, rt_tb_name(r->tb)) : NULL;
+	struct rt_buf bytes = RT_BUF_INIT;
+	int rc = -1;
+
+	if (!from || !to)
+		rt_fail(err, RT_NO_MEMORY, "no memory for a checkpoint");
+	else if (rt_file_read(from, SIZE_MAX / 4, &bytes, err) == 0 && rt_dir_make(runs, err) == 0)
+		rc = rt_file_write(to, rt_buf_text(&bytes), bytes.len, err);
+	rt_buf_release(&bytes);
+	free(from);
+	free(runs);
+	free(to);
+	return rc;
+}
+
+static int fill_checkpoint(struct run *r, const char *dir, const char *best_id, struct rt_err *err)
+{
+	const struct rt_setup *s = r->setup;
+	struct rt_export what = { .config = rt_model_config(s->student.model),
+				  .architecture = rt_model_architecture(s->student.model),
+				  .labels = s->labels,
+				  .label_count = s->label_count,
+				  .tokenizer_dir = r->spec.student_id,
+				  .spec = &r->spec,
+				  .epochs = r->epochs,
+				  .epoch_count = r->epoch_count,
+				  .max_steps = r->total_steps,
+				  .best_checkpoint = best_id,
+				  .best_metric = r->best_metric,
+				  .train_rows = (int64_t)s->train.n,
+				  .validation_rows = (int64_t)s->validation.n,
+				  .precision = rt_spec_word("precision", s->precision) };
+	char *weights = rt_path_join(dir, "model.safetensors");
+	int rc;
+
+	if (!weights)
+		return rt_fail(err, RT_NO_MEMORY, "no memory for a checkpoint");
+	rc = rt_model_save(s->student.model, weights, err);
+	free(weights);
+	if (rc < 0 || rt_export_checkpoint(&what, dir, err) < 0)
+		return -1;
+	return copy_tensorboard(r, dir, err);
+}
+
+static int tell_checkpoint(struct run *r, const struct rt_checkpoint_info *info, const struct rt_epoch *e,
+			   struct rt_err *err)
+{
+	json_t *files = json_array();
+	char dir[RT_ID_SIZE + 20];
+
+	for (size_t i = 0; i < info->file_count; i++)
+		json_array_append_new(files, json_pack("{sssIss}", "name", info->files[i].name, "size_bytes",
+						       (json_int_t)info->files[i].size_bytes, "sha256",
+						       info->files[i].sha256));
+	snprintf(dir, sizeof dir, "checkpoints/%s", info->id);
+	return rt_journal_write(
+		r->journal, "checkpoint.written", "info",
+		json_pack("{ss ss sI sI sb sI so s{so so so}}", "checkpoint_id", info->id, "dir", dir, "step",
+			  (json_int_t)e->step, "epoch", (json_int_t)e->epoch, "best", e->best, "size_bytes",
+			  (json_int_t)info->size_bytes, "files", files, "metrics", "eval_loss",
+			  real(e->eval.loss), "eval_accuracy", real(e->eval.accuracy), "train_loss",
+			  real(e->train_loss)),
+		err, "checkpoint of epoch %lld%s", (long long)e->epoch, e->best ? ", the best so far" : "");
+}
+
+static int remove_surplus(struct run *r, struct rt_err *err)
+{
+	const char *surplus;
+
+	while ((surplus = rt_checkpoints_surplus(r->checkpoints))) {
+		char id[RT_ID_SIZE];
+
+		snprintf(id, sizeof id, "%s", surplus);
+		/* told first: nobody is pointed at a folder that is going away */
+		if (rt_journal_write(r->journal, "checkpoint.deleted", "info",
+				     json_pack("{ss}", "checkpoint_id", id), err,
+				     "checkpoint removed, save_total_limit is %lld",
+				     (long long)r->spec.save_total_limit) < 0 ||
+		    rt_checkpoints_remove(r->checkpoints, id, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int write_checkpoint(struct run *r, const struct rt_epoch *e, struct rt_err *err)
+{
+	struct rt_checkpoint_info info;
+	const char *dir, *id;
+	int rc;
+
+	if (rt_checkpoints_begin(r->checkpoints, &dir, &id, err) < 0)
+		return -1;
+	if (fill_checkpoint(r, dir, e->best ? id : rt_checkpoints_best(r->checkpoints), err) < 0) {
+		rt_checkpoints_abort(r->checkpoints);
+		return rt_fail_in(err, "checkpoint of epoch %lld", (long long)e->epoch);
+	}
+	if (rt_checkpoints_commit(r->checkpoints, e->best, &info, err) < 0)
+		return rt_fail_in(err, "checkpoint of epoch %lld", (long long)e->epoch);
+	rc = tell_checkpoint(r, &info, e, err);
+	rt_checkpoint_info_release(&info);
+	return rc < 0 ? -1 : remove_surplus(r, err);
+}
+
+static int on_epoch(void *ctx, const struct rt_epoch *e, struct rt_err *err)
+{
+	struct run *r = ctx;
+
+	r->eval_s = e->eval.seconds;
+	if (remember_epoch(r, e, err) < 0 || tell_epoch(r, e, err) < 0 || write_checkpoint(r, e, err) < 0)
+		return -1;
+	if (e->last && e->epoch < r->spec.epochs &&
+	    rt_journal_write(r->journal, "log", "info", NULL, err,
+			     "stopped early: no improvement in %lld epochs (early_stopping_patience)",
+			     (long long)r->spec.early_stopping_patience) < 0)
+		return -1;
+	r->recent_s = rt_clock_monotonic_s(); /* evaluation and checkpoint are not training time */
+	return 0;
+}
+
+static struct rt_train_options train_options(const struct rt_spec *spec)
+{
+	return (struct rt_train_options){
+		.alpha = spec->alpha,
+		.temperature = spec->temperature,
+		.learning_rate = spec->learning_rate,
+		.lr_scheduler = spec->lr_scheduler,
+		.warmup_ratio = spec->warmup_ratio,
+		.weight_decay = spec->weight_decay,
+		.max_grad_norm = spec->max_grad_norm,
+		.accumulation = spec->gradient_accumulation,
+		.metric = spec->metric_for_best_model,
+		.eval_batch = spec->per_device_eval_batch_size,
+		.patience = spec->early_stopping_patience,
+		.plan = { .batch = spec->per_device_train_batch_size,
+			  .accumulate = spec->gradient_accumulation_steps,
+			  .epochs = spec->epochs,
+			  .seed = (uint64_t)spec->seed,
+			  .shuffle = spec->shuffle },
+	};
+}
+
+static int open_outputs(struct run *r, struct rt_err *err)
+{
+	json_t *hparams;
+	int rc;
+
+	if (rt_checkpoints_open(r->o->dir, r->spec.save_total_limit, &r->checkpoints, err) < 0)
+		return -1;
+	r->tb_dir = rt_path_join(r->o->dir, "runs");
+	if (!r->tb_dir)
+		return rt_fail(err, RT_NO_MEMORY, "no memory for the run");
+	if (rt_tb_open(r->tb_dir, &r->tb, err) < 0)
+		return -1;
+	hparams = rt_spec_json(&r->spec);
+	json_object_del(hparams, "tags");
+	json_object_del(hparams, "resources");
+	rc = rt_tb_hparams(r->tb, hparams, err);
+	json_decref(hparams);
+	return rc;
+}
+
+static int train(struct run *r, struct rt_err *err)
+{
+	struct rt_train_options o = train_options(&r->spec);
+	struct rt_train_split train = { &r->setup->train, r->soft.logits, r->soft.of[0] };
+	struct rt_train_split validation = { &r->setup->validation, r->soft.logits, r->soft.of[1] };
+	struct rt_train_hooks hooks = { r, on_step, on_evaluating, on_epoch, should_go_on };
+
+	if (open_outputs(r, err) < 0 ||
+	    rt_trainer_open(r->setup->student.model, &o, &train, &validation, &r->trainer, err) < 0)
+		return -1;
+	r->total_steps = rt_trainer_total_steps(r->trainer);
+	r->recent_s = rt_clock_monotonic_s();
+	if (rt_trainer_run(r->trainer, &hooks, err) < 0)
+		return -1;
+	return rt_tb_end(r->tb, RT_TB_SUCCESS, err);
+}
+
+/* ---- the end ---- */
+
+static const char *reason_of(const struct run *r, const struct rt_err *err)
+{
+	if (r->reason)
+		return r->reason;
+	switch (err->code) {
+	case RT_INVALID:
+	case RT_NOT_FOUND:
+	case RT_FORBIDDEN:
+	case RT_CONFLICT:
+	case RT_TOO_LARGE:
+	case RT_UNPROCESSABLE:
+	case RT_UNSUPPORTED:
+		return "bad_input";
+	case RT_NO_MEMORY:
+		return "out_of_memory";
+	case RT_DISK_FULL:
+		return "disk_full";
+	case RT_DIVERGED:
+		return "diverged";
+	default:
+		return "internal";
+	}
+}
+
+static const char *advice_of(const char *reason)
+{
+	if (strcmp(reason, "out_of_memory") == 0)
+		return "; a smaller per_device_train_batch_size or max_length needs less memory";
+	if (strcmp(reason, "disk_full") == 0)
+		return "; free some space, or lower save_total_limit, and send the job again";
+	return "";
+}
+
+/* The last event. A journal that takes no more still carries it to stdout and the server. */
+static enum rt_run_end finish(struct run *r, int rc, const struct rt_err *why)
+{
+	double seconds = rt_clock_monotonic_s() - r->start_s;
+	const char *reason;
+	struct rt_err err = RT_ERR_INIT;
+
+	if (rc == 0) {
+		const char *best = rt_checkpoints_best(r->checkpoints);
+		int told = rt_journal_write(r->journal, "run.succeeded", "info",
+					    json_pack("{ss so sI so}", "best_checkpoint_id", best, "seconds",
+						      real(seconds), "best_epoch", (json_int_t)r->best_epoch,
+						      "best_accuracy", real(r->best_accuracy)),
+					    &err, "done in %.1f s: accuracy %.4f in epoch %lld", seconds,
+					    r->best_accuracy, (long long)r->best_epoch);
+
+		if (told == 0)
+			return RT_RUN_SUCCEEDED;
+		why = &err;
+	}
+	if (r->tb)
+		rt_tb_end(r->tb, RT_TB_FAILURE, NULL);
+	if (why->code == RT_CANCELLED) {
+		rt_journal_write(r->journal, "run.cancelled", "info", NULL, NULL, "%s", why->msg);
+		return RT_RUN_CANCELLED;
+	}
+	reason = reason_of(r, why);
+	rt_journal_write(r->journal, "run.failed", "error",
+			 json_pack("{ss so so}", "reason", reason, "errors", problems_json(r->problems),
+				   "seconds", real(seconds)),
+			 NULL, "%s%s", why->msg, advice_of(reason));
+	return RT_RUN_FAILED;
+}
+
+static int run_all(struct run *r, struct rt_err *err)
+{
+	if (read_spec(r, err) < 0)
+		return -1;
+	r->threads = r->o->threads > 0	   ? r->o->threads
+		     : r->spec.threads > 0 ? (int)r->spec.threads
+					   : allowed_cpus();
+	if (tc_set_threads(r->threads, err) < 0 || tell_started(r, err) < 0 || set_up(r, err) < 0)
+		return -1;
+	if (r->setup->teacher.model && ask_teacher(r, err) < 0)
+		return -1;
+	return train(r, err);
+}
+
+int rt_run(const struct rt_run_options *o, enum rt_run_end *ret, struct rt_err *err)
+{
+	struct rt_journal_options how = {
+		.dir = o->dir, .out_fd = STDOUT_FILENO, .url = o->url, .token = o->token
+	};
+	struct run r = {
+		.o = o, .start_s = rt_clock_monotonic_s(), .best_metric = NAN, .best_accuracy = NAN
+	};
+	struct rt_err why = RT_ERR_INIT;
+	int rc = -1;
+
+	r.problems = calloc(1, sizeof *r.problems);
+	r.warnings = calloc(1, sizeof *r.warnings);
+	if (!r.problems || !r.warnings)
+		rt_fail(err, RT_NO_MEMORY, "no memory to run");
+	else
+		rc = rt_journal_open(&how, &r.journal, err);
+	if (rc == 0) {
+		*ret = finish(&r, run_all(&r, &why), &why);
+		rt_journal_close(r.journal, o->stop && *o->stop ? FLUSH_STOPPED_MS : FLUSH_MS);
+	}
+	rt_trainer_close(r.trainer);
+	rt_checkpoints_close(r.checkpoints);
+	rt_tb_close(r.tb);
+	rt_soft_release(&r.soft);
+	rt_setup_close(r.setup);
+	if (r.has_spec)
+		rt_spec_release(&r.spec);
+	free(r.tb_dir);
+	free(r.epochs);
+	free(r.problems);
+	free(r.warnings);
+	return rc;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One run of a job from its spec to its last event: sets up, asks the teacher, trains, writes checkpoints, reports.
+ * README.md traces one. What happens goes to the journal; nothing is printed elsewhere. */
+#ifndef RT_WORKER_TRAIN_RUN_H
+#define RT_WORKER_TRAIN_RUN_H
+
+#include <signal.h>
+#include <stddef.h>
+
+#include "base/err.h"
+
+struct rt_run_options {
+	const char *spec_path;
+	const char *dir;	  /* the run's folder: events.ndjson, checkpoints/, runs/ */
+	int threads;		  /* 0: the spec's, or all this process may use */
+	const char *url;	  /* where to post events; NULL: nowhere */
+	const char *token;	  /* of the run; NULL without url */
+	const char *const *roots; /* as in rt_setup_options */
+	size_t root_count;
+	const volatile sig_atomic_t
+		*stop; /* set by a signal handler: end as soon as a step is done. Borrowed */
+};
+
+enum rt_run_end {
+	RT_RUN_SUCCEEDED = 0,
+	RT_RUN_FAILED = 1,
+	RT_RUN_CANCELLED = 3,
+};
+
+/* -1 and err only when there is no journal to say it in: the folder cannot be written, or holds another run. */
+int rt_run(const struct rt_run_options *o, enum rt_run_end *ret, struct rt_err *err);
+
+#endif

@@ -42,7 +42,7 @@ enum rt_dtype {
 #define X(name, bits) RT_DTYPE_##name,
 	RT_DTYPE_MAP(X)
 #undef X
-	RT_DTYPE_COUNT
+		RT_DTYPE_COUNT
 };
 
 const char *rt_dtype_name(enum rt_dtype dtype); /* as the file spells it: "F32"; static */
@@ -55,7 +55,8 @@ struct rt_tensor {
 	enum rt_dtype dtype;
 	int ndim; /* 0: a scalar, one element */
 	int64_t shape[RT_TENSOR_DIMS_MAX];
-	const void *data;  /* row-major, little endian, aligned to nothing: memcpy it, do not cast. NULL when empty */
+	const void *
+		data; /* row-major, little endian, aligned to nothing: memcpy it, do not cast. NULL when empty */
 	size_t size_bytes; /* product of shape * bits / 8, checked; 0 when a dimension is 0 */
 };
 

@@ -161,9 +161,9 @@ static enum outcome post(struct rt_poster *p, const struct rt_buf *batch, int64_
 	if (curl_easy_perform(p->curl) != CURLE_OK)
 		return LATER;
 	curl_easy_getinfo(p->curl, CURLINFO_RESPONSE_CODE, &status);
-	if (status == 401 || status == 403 || status == 404 || status == 410)
+	if (status == 401 || status == 410)
 		return GONE;
-	if (status == 408 || status == 429 || status >= 500)
+	if (status == 403 || status == 404 || status == 408 || status == 429 || status >= 500)
 		return LATER;
 	if (status != 200)
 		return REFUSED;

@@ -4,9 +4,9 @@
  * The thread reads the file by offset (a server that is away costs no memory), posts whole lines in batches of up to 256 KiB,
  * and goes on behind the sequence number that the answer names. Nothing new for a while: an empty post, the heartbeat.
  *   200            {"last_seq": N, "want": "continue"|"cancel"|"pause"}
- *   408, 429, 5xx, no connection   again, after 0.25 s doubling to 15 s
- *   401, 403, 404, 410             the run's token is no longer good: stops posting for good (RT_WANT_GONE)
- *   any other                      this batch is refused: its lines go one by one, a line that is refused alone is left out
+ *   403, 404, 408, 429, 5xx, no connection   again, after 0.25 s doubling to 15 s
+ *   401, 410       the run is over for the server: stops posting for good (RT_WANT_GONE)
+ *   any other      this batch is refused: its lines go one by one, a line that is refused alone is left out
  * Redirects are not followed and no proxy is used: the token is for that server alone. */
 #ifndef RT_WORKER_TRAIN_POSTER_H
 #define RT_WORKER_TRAIN_POSTER_H

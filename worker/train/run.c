@@ -81,8 +81,15 @@ static int should_go_on(void *ctx, struct rt_err *err)
 
 	if (r->o->stop && *r->o->stop)
 		return rt_fail(err, RT_CANCELLED, "stopped by a signal");
-	if (rt_journal_want(r->journal) == RT_WANT_CANCEL)
+	switch (rt_journal_want(r->journal)) {
+	case RT_WANT_CANCEL:
 		return rt_fail(err, RT_CANCELLED, "cancelled by the server");
+	case RT_WANT_GONE:
+		return rt_fail(err, RT_CANCELLED, "the server no longer knows this run");
+	case RT_WANT_CONTINUE:
+	case RT_WANT_PAUSE: /* not in this version: nobody asks for it yet */
+		break;
+	}
 	if (r->has_spec && r->spec.max_runtime_s > 0 &&
 	    rt_clock_monotonic_s() - r->start_s > (double)r->spec.max_runtime_s) {
 		r->reason = "deadline";

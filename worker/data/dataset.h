@@ -15,17 +15,19 @@
 #include "base/err.h"
 
 /* Largest file, bytes; a folder's files count together. */
-#define RT_DATASET_MAX_BYTES ((size_t)2 << 30)
+#define RT_DATASET_MAX_BYTES ((size_t)1 << 30)
 /* Most classes. */
 #define RT_DATASET_MAX_LABELS 10000
 
 struct rt_row {
-	const char *text; /* UTF-8, at least one character that is not white space; ends with a NUL that is not counted */
+	const char *
+		text; /* UTF-8, at least one character that is not white space; ends with a NUL that is not counted */
 	size_t len;	  /* bytes */
 	const char *pair; /* second text, or NULL */
 	size_t pair_len;
 	int32_t label; /* index in the dataset's labels; -1: none (test split only) */
-	uint32_t line; /* where it stands: line of a line format (JSONL, CSV), number of the row in JSON; from 1 */
+	uint32_t
+		line; /* where it stands: line of a line format (JSONL, CSV), number of the row in JSON; from 1 */
 };
 
 struct rt_split {
@@ -36,13 +38,15 @@ struct rt_split {
 
 struct rt_dataset {
 	struct rt_split train, validation, test; /* test.n is 0 when there is none */
-	/* The classes: those given by name (class_names, a labels.txt beside the data) in their order when the rows carry
-	 * ids; else the names in the rows, sorted by code point; else the ids in the rows as decimal words, by number. */
+	/* The classes. Rows that carry names: sorted by code point over train (and, where class_names has them, over the other
+	 * splits). Rows that carry ids: class_names in their order, or else the ids as decimal words, by number.
+	 * A labels.txt or labels.json in the folder goes before both: its names, in its order. */
 	char **labels;
 	size_t label_count;
-	bool labels_are_ids; /* the rows carry ids and no names were found for them: labels are "0", "1"… */
-	char *text_column, *pair_column, *label_column; /* used; pair_column may be NULL; "0" and "1" for [text, label] rows */
-	struct rt_dataset_memory *memory;		/* owns everything above */
+	bool labels_are_ids; /* the rows carry ids and the data has no names for them: they are class_names', or "0", "1"… */
+	char *text_column, *pair_column,
+		*label_column; /* used; pair_column may be NULL; "text" and "label" for rows that are pairs */
+	struct rt_dataset_memory *memory; /* owns everything above */
 };
 
 /* Strings are borrowed for the call; NULL: found by name. */
@@ -50,10 +54,11 @@ struct rt_dataset_options {
 	const char *text_column, *label_column;
 	const char *train_split, *validation_split, *test_split;
 	/* Class names in id order, e.g. the model's id2label. They name rows that carry ids, and allow a class that stands in
-	 * validation or test alone. A labels.txt (one name a line) or labels.json beside the data goes before them. */
+	 * validation or test alone. */
 	const char *const *class_names;
 	size_t class_name_count;
-	size_t max_bytes; /* 0: RT_DATASET_MAX_BYTES */
+	bool validation_optional; /* a dataset without validation split is fine */
+	size_t max_bytes;	  /* 0: RT_DATASET_MAX_BYTES */
 };
 
 /* Reads all of it. path: a file, or a folder whose files carry a split's name (train, validation, test and their usual
@@ -73,11 +78,11 @@ int rt_labels_match(const char *const *model, size_t model_count, const struct r
 /* What a reader should know before paying for a training. Texts are compared byte by byte, pair included. */
 struct rt_dataset_stats {
 	size_t train_rows, validation_rows, test_rows;
-	size_t train_duplicates;   /* rows of train whose text stood in train before */
-	size_t train_conflicts;	   /* of those: with another label */
-	size_t validation_leaks;   /* rows of validation whose text stands in train */
-	size_t test_leaks;	   /* rows of test whose text stands in train or validation */
-	size_t labels_without_row; /* classes that no row of train has */
+	size_t train_duplicates;	      /* rows of train whose text stood in train before */
+	size_t train_conflicts;		      /* of those: with another label */
+	size_t validation_leaks;	      /* rows of validation whose text stands in train */
+	size_t test_leaks;		      /* rows of test whose text stands in train or validation */
+	size_t labels_without_row;	      /* classes that no row of train has */
 	size_t smallest_class, largest_class; /* rows of train, over the classes that have any */
 	size_t *label_rows;		      /* rows of train of each class; label_count numbers; free() */
 };

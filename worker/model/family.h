@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a family of encoders is: a table of its modules (names and shapes), its config.json's words, and which shared
+ * parts (parts.h) it is computed with. A new family is one file with such a description and one row in family.c. */
+#ifndef RT_WORKER_MODEL_FAMILY_H
+#define RT_WORKER_MODEL_FAMILY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "worker/model/config.h"
+#include "worker/torch/tc.h"
+
+/* Weight and bias of a linear layer or norm; an embedding has a weight alone. Borrowed from the model's scope. */
+struct rt_affine {
+	struct tc_tensor *w, *b;
+};
+
+struct rt_layer {
+	struct rt_affine query, key, value, attention_out, attention_norm, up, down, ffn_norm;
+};
+
+/* All that a body and head of any family may have; what a family does not name stays NULL. */
+struct rt_body {
+	struct rt_affine words, positions, types, embedding_norm;
+	struct rt_affine pooler, dense, classifier;
+};
+
+enum rt_module_kind { RT_LINEAR, RT_EMBEDDING, RT_NORM };
+
+enum rt_dim {
+	RT_DIM_NONE,
+	RT_DIM_HIDDEN,
+	RT_DIM_INTERMEDIATE,
+	RT_DIM_VOCAB,
+	RT_DIM_POSITIONS,
+	RT_DIM_TYPES,
+	RT_DIM_LABELS,
+};
+
+enum {
+	RT_MODULE_TOP = 1, /* its name stands beside the family's prefix, not below it */
+	RT_MODULE_NEW =
+		2, /* may be missing from a checkpoint (a pre-trained encoder's): then it is made anew */
+	RT_MODULE_PAD_ROW = 4, /* row pad_id is zero at the start and gets no gradient */
+};
+
+struct rt_module {
+	const char *name; /* NULL ends a table */
+	enum rt_module_kind kind;
+	enum rt_dim rows, cols; /* weight (rows, cols); a norm has rows alone. Bias: (rows) */
+	size_t offset;		/* of the struct rt_affine in struct rt_body, or in struct rt_layer */
+	int flags;
+};
+
+struct rt_pass; /* one forward: parts.h */
+
+struct rt_family {
+	const char *model_type, *architecture;
+	const char *prefix; /* "bert" in "bert.encoder.…" */
+	const struct rt_config_field *fields;
+	const char *activation_key;
+	const struct rt_module *body;  /* embeddings and head */
+	const struct rt_module *layer; /* of one layer, below layer_prefix */
+	const char *layer_prefix;      /* "encoder.layer." (the number and a dot follow) */
+	/* Positions count tokens other than pad_id, from pad_id + 1; otherwise they count from 0. */
+	bool positions_after_pad;
+	bool token_types; /* the family's tokenizers' type ids are for it */
+	/* (N, H) from a pass's ids; one layer; logits (rows, labels) from the last (N, H). */
+	struct tc_tensor *(*embed)(struct tc_scope *s, struct rt_pass *p);
+	struct tc_tensor *(*run_layer)(struct tc_scope *s, struct rt_pass *p, const struct rt_layer *l,
+				       struct tc_tensor *x);
+	struct tc_tensor *(*head)(struct tc_scope *s, struct rt_pass *p, struct tc_tensor *x);
+};
+
+extern const struct rt_family rt_family_bert, rt_family_roberta, rt_family_xlm_roberta;
+
+/* The family of a config.json by its model_type; static. NULL and RT_UNSUPPORTED (the message lists those there are). */
+const struct rt_family *rt_family_find(const json_t *config, struct rt_err *err);
+
+#endif

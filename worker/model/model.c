@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/model/model.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "worker/model/params.h"
+#include "worker/model/parts.h"
+
+#define CONFIG_MAX_BYTES (16 << 20)
+
+struct rt_model {
+	const struct rt_family *family;
+	struct rt_config config;
+	struct rt_body body;
+	struct rt_layer *layers;
+	struct rt_slots slots;
+	struct tc_scope *scope; /* owns the parameters */
+	struct tc_rng *rng;
+	bool bf16;
+};
+
+/* ---- opening ---- */
+
+static bool same_labels(const struct rt_config *c, const char *const *labels, size_t count)
+{
+	if (count != c->label_count)
+		return false;
+	/* Quadratic, and labels are few: a set of the same size whose every name is there. */
+	for (size_t i = 0; i < count; i++) {
+		size_t k = 0;
+
+		while (k < count && strcmp(c->labels[k], labels[i]) != 0)
+			k++;
+		if (k == count)
+			return false;
+	}
+	return true;
+}
+
+static int replace_labels(struct rt_config *c, const char *const *labels, size_t count, struct rt_err *err)
+{
+	char **copy = calloc(count, sizeof *copy);
+
+	if (!copy)
+		return rt_fail(err, RT_NO_MEMORY, "no memory for the labels");
+	for (size_t i = 0; i < c->label_count; i++)
+		free(c->labels[i]);
+	free(c->labels);
+	c->labels = copy;
+	c->label_count = count;
+	for (size_t i = 0; i < count; i++) {
+		copy[i] = strdup(labels[i]);
+		if (!copy[i])
+			return rt_fail(err, RT_NO_MEMORY, "no memory for the labels");
+	}
+	return 0;
+}
+
+static int read_config(struct rt_model *m, const char *dir, struct rt_err *err)
+{
+	char *path = rt_path_join(dir, "config.json");
+	json_t *json = NULL;
+	int rc = -1;
+
+	if (!path)
+		return rt_fail(err, RT_NO_MEMORY, "no memory to open the model");
+	json = rt_json_read(path, CONFIG_MAX_BYTES, err);
+	if (!json)
+		goto out;
+	if (!json_is_object(json)) {
+		rt_fail(err, RT_INVALID, "%s is not a JSON object", path);
+		goto out;
+	}
+	m->family = rt_family_find(json, err);
+	if (m->family)
+		rc = rt_config_read(json, m->family->fields, m->family->activation_key, &m->config, err);
+out:
+	json_decref(json);
+	free(path);
+	return rc;
+}
+
+static int check_options(const struct rt_model_options *o, struct rt_err *err)
+{
+	if (o->precision == RT_PRECISION_FP16)
+		return rt_fail(err, RT_UNSUPPORTED, "fp16 is not supported on a CPU: use fp32 or bf16");
+	if (o->labels && o->label_count < 1)
+		return rt_fail(err, RT_INVALID, "a model needs at least one label");
+	return 0;
+}
+
+static int require_grads(struct rt_model *m, struct rt_err *err)
+{
+	for (size_t i = 0; i < m->slots.count; i++) {
+		if (tc_require_grad(m->scope, *m->slots.list[i].at, true, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int open_parts(struct rt_model *m, const char *dir, const struct rt_model_options *o,
+		      struct rt_model_report *report, struct rt_err *err)
+{
+	struct rt_weights *w = NULL;
+	bool new_classes;
+	int rc = -1;
+
+	if (check_options(o, err) < 0 || read_config(m, dir, err) < 0)
+		return -1;
+	new_classes = o->labels && !same_labels(&m->config, o->labels, o->label_count);
+	if (new_classes && replace_labels(&m->config, o->labels, o->label_count, err) < 0)
+		return -1;
+	m->bf16 = o->precision == RT_PRECISION_BF16;
+	m->layers = calloc((size_t)m->config.layers, sizeof *m->layers);
+	m->rng = tc_rng_new(o->seed);
+	m->scope = tc_scope_open(NULL, 0);
+	if (!m->layers || !m->rng || !m->scope)
+		return rt_fail(err, RT_NO_MEMORY, "no memory to open the model");
+	if (rt_slots_list(m->family, &m->config, &m->body, m->layers, &m->slots, err) < 0)
+		return -1;
+	if (o->init == RT_INIT_PRETRAINED &&
+	    (rt_weights_open(dir, &w, err) < 0 ||
+	     rt_slots_match(&m->slots, m->family, w, new_classes, report, err) < 0))
+		goto out;
+	if (rt_slots_fill(&m->slots, &m->config, m->scope, m->rng, report, err) < 0)
+		goto out;
+	/* The same dropout whether or not something was drawn to initialise. */
+	if (tc_rng_seed(m->rng, o->seed, err) < 0 || (o->trainable && require_grads(m, err) < 0))
+		goto out;
+	rc = 0;
+out:
+	for (size_t i = 0; i < m->slots.count; i++)
+		m->slots.list[i].found = NULL;
+	rt_weights_close(w);
+	return rc;
+}
+
+int rt_model_open(const char *dir, const struct rt_model_options *o, struct rt_model **ret,
+		  struct rt_model_report *report, struct rt_err *err)
+{
+	struct rt_model *m = calloc(1, sizeof *m);
+	struct rt_model_report found = { 0 };
+
+	if (!m)
+		return rt_fail(err, RT_NO_MEMORY, "no memory to open the model");
+	if (open_parts(m, dir, o, &found, err) < 0) {
+		rt_model_report_release(&found);
+		rt_model_close(m);
+		return -1;
+	}
+	if (report)
+		*report = found;
+	else
+		rt_model_report_release(&found);
+	*ret = m;
+	return 0;
+}
+
+void rt_model_close(struct rt_model *m)
+{
+	if (!m)
+		return;
+	tc_scope_close(m->scope);
+	tc_rng_free(m->rng);
+	rt_slots_release(&m->slots);
+	free(m->layers);
+	rt_config_release(&m->config);
+	free(m);
+}
+
+static void release_names(char **names, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		free(names[i]);
+	free(names);
+}
+
+void rt_model_report_release(struct rt_model_report *r)
+{
+	release_names(r->missing, r->missing_count);
+	release_names(r->unexpected, r->unexpected_count);
+	release_names(r->initialised, r->initialised_count);
+	memset(r, 0, sizeof *r);
+}
+
+/* ---- running ---- */
+
+static int check_row(struct tc_scope *s, const struct rt_model *m, const struct rt_batch *b, int64_t row)
+{
+	const struct rt_config *c = &m->config;
+	int64_t length = b->lengths ? b->lengths[row] : b->width;
+
+	if (length < 1 || length > b->width) {
+		tc_fail(s, RT_INVALID, "row %lld has length %lld; a row has 1 to %lld tokens", (long long)row,
+			(long long)length, (long long)b->width);
+		return -1;
+	}
+	for (int64_t i = 0; i < b->width; i++) {
+		int64_t id = b->input_ids[row * b->width + i];
+		int64_t type = b->token_type_ids ? b->token_type_ids[row * b->width + i] : 0;
+
+		if (id < 0 || id >= c->vocab_size) {
+			tc_fail(s, RT_INVALID,
+				"row %lld, position %lld: id %lld is outside the model's vocabulary of %lld",
+				(long long)row, (long long)i, (long long)id, (long long)c->vocab_size);
+			return -1;
+		}
+		if (type < 0 || type >= c->type_vocab_size) {
+			tc_fail(s, RT_INVALID,
+				"row %lld, position %lld: token type %lld; the model has %lld types",
+				(long long)row, (long long)i, (long long)type, (long long)c->type_vocab_size);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+static int check_batch(struct tc_scope *s, const struct rt_model *m, const struct rt_batch *b)
+{
+	if (b->rows < 1 || b->width < 1) {
+		tc_fail(s, RT_INVALID, "a batch needs at least one row and one token");
+		return -1;
+	}
+	if (b->width > rt_model_max_length(m)) {
+		tc_fail(s, RT_INVALID, "rows of %lld tokens are longer than the %lld the model allows",
+			(long long)b->width, (long long)rt_model_max_length(m));
+		return -1;
+	}
+	for (int64_t row = 0; row < b->rows; row++) {
+		if (check_row(s, m, b, row) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static void number_positions(const struct rt_model *m, const struct rt_batch *b, int64_t *out)
+{
+	for (int64_t row = 0; row < b->rows; row++) {
+		int64_t seen = 0;
+
+		for (int64_t i = 0; i < b->width; i++) {
+			int64_t at = row * b->width + i, pad = m->config.pad_id;
+
+			if (!m->family->positions_after_pad)
+				out[at] = i;
+			else
+				out[at] = b->input_ids[at] == pad ? pad : pad + ++seen;
+		}
+	}
+}
+
+/* The lowest number of fp32, as the library adds it; NULL when no row is padded. */
+static struct tc_tensor *make_mask(struct tc_scope *s, const struct rt_batch *b, float *room)
+{
+	bool padded = false;
+
+	for (int64_t row = 0; row < b->rows; row++) {
+		for (int64_t i = 0; i < b->width; i++) {
+			bool real = !b->lengths || i < b->lengths[row];
+
+			room[row * b->width + i] = real ? 0 : -3.4028234663852886e38f;
+			padded |= !real;
+		}
+	}
+	return padded ? tc_from_data(s, TC_F32, 4, (int64_t[]){ b->rows, 1, 1, b->width }, room) : NULL;
+}
+
+static int start_pass(struct tc_scope *s, struct rt_pass *p, struct rt_model *m, const struct rt_batch *b)
+{
+	int64_t n = b->rows * b->width;
+	int64_t *positions = malloc((size_t)n * sizeof *positions);
+	float *mask = malloc((size_t)n * sizeof *mask);
+	int rc = -1;
+
+	if (!positions || !mask) {
+		tc_fail(s, RT_NO_MEMORY, "no memory for a batch");
+		goto out;
+	}
+	number_positions(m, b, positions);
+	p->input_ids = tc_from_data(s, TC_I64, 1, &n, b->input_ids);
+	p->position_ids = tc_from_data(s, TC_I64, 1, &n, positions);
+	p->type_ids = b->token_type_ids ? tc_from_data(s, TC_I64, 1, &n, b->token_type_ids) : NULL;
+	p->mask = make_mask(s, b, mask);
+	rc = tc_failed(s) ? -1 : 0;
+out:
+	free(positions);
+	free(mask);
+	return rc;
+}
+
+static void show(struct tc_scope *s, const struct rt_model *m, const struct rt_batch *b, struct tc_tensor *x,
+		 struct tc_tensor **to)
+{
+	*to = tc_reshape(s, x, 3, (int64_t[]){ b->rows, b->width, m->config.hidden_size });
+}
+
+static struct tc_tensor *forward(struct tc_scope *s, struct rt_model *m, const struct rt_batch *b,
+				 bool training, struct tc_tensor **hidden, struct tc_tensor **pooled)
+{
+	struct rt_pass p = { .family = m->family,
+			     .config = &m->config,
+			     .body = &m->body,
+			     .batch = b,
+			     .rng = m->rng,
+			     .training = training,
+			     .bf16 = m->bf16 };
+	struct tc_tensor *x, *logits;
+
+	if (tc_failed(s) || check_batch(s, m, b) < 0 || start_pass(s, &p, m, b) < 0)
+		return NULL;
+	x = m->family->embed(s, &p);
+	if (hidden)
+		show(s, m, b, x, &hidden[0]);
+	for (int64_t i = 0; i < m->config.layers; i++) {
+		/* A scope a layer: without a tape its temporaries go at once. */
+		struct tc_scope *inner = tc_scope_open(s, 0);
+
+		x = tc_keep(s, m->family->run_layer(inner, &p, &m->layers[i], x));
+		tc_scope_close(inner);
+		if (hidden)
+			show(s, m, b, x, &hidden[i + 1]);
+	}
+	logits = m->family->head(s, &p, x);
+	if (pooled)
+		*pooled = p.pooled;
+	return logits;
+}
+
+struct tc_tensor *rt_model_forward(struct tc_scope *s, struct rt_model *m, const struct rt_batch *b,
+				   bool training)
+{
+	return forward(s, m, b, training, NULL, NULL);
+}
+
+struct tc_tensor *rt_model_forward_trace(struct tc_scope *s, struct rt_model *m, const struct rt_batch *b,
+					 struct tc_tensor **hidden, struct tc_tensor **pooled)
+{
+	return forward(s, m, b, false, hidden, pooled);
+}
+
+/* ---- saving ---- */
+
+int rt_model_save(const struct rt_model *m, const char *path, struct rt_err *err)
+{
+	struct rt_tensor *list = calloc(m->slots.count, sizeof *list);
+	int rc;
+
+	if (!list)
+		return rt_fail(err, RT_NO_MEMORY, "no memory to save the model");
+	for (size_t i = 0; i < m->slots.count; i++) {
+		const struct rt_slot *slot = &m->slots.list[i];
+
+		list[i] = (struct rt_tensor){
+			.name = slot->name,
+			.dtype = RT_DTYPE_F32,
+			.ndim = slot->ndim,
+			.data = tc_data(*slot->at),
+			.size_bytes = (size_t)tc_numel(*slot->at) * sizeof(float),
+		};
+		memcpy(list[i].shape, slot->shape, sizeof slot->shape);
+	}
+	rc = rt_safetensors_write(path, list, m->slots.count, NULL, 0, err);
+	free(list);
+	return rc;
+}
+
+/* ---- what it is ---- */
+
+const char *rt_model_family(const struct rt_model *m)
+{
+	return m->family->model_type;
+}
+
+const char *rt_model_architecture(const struct rt_model *m)
+{
+	return m->family->architecture;
+}
+
+int64_t rt_model_layer_count(const struct rt_model *m)
+{
+	return m->config.layers;
+}
+
+int64_t rt_model_hidden_size(const struct rt_model *m)
+{
+	return m->config.hidden_size;
+}
+
+int64_t rt_model_max_length(const struct rt_model *m)
+{
+	return m->config.max_positions - (m->family->positions_after_pad ? m->config.pad_id + 1 : 0);
+}
+
+int64_t rt_model_pad_id(const struct rt_model *m)
+{
+	return m->config.pad_id;
+}
+
+int64_t rt_model_vocab_size(const struct rt_model *m)
+{
+	return m->config.vocab_size;
+}
+
+bool rt_model_uses_token_types(const struct rt_model *m)
+{
+	return m->family->token_types;
+}
+
+size_t rt_model_label_count(const struct rt_model *m)
+{
+	return m->config.label_count;
+}
+
+const char *rt_model_label(const struct rt_model *m, size_t i)
+{
+	return m->config.labels[i];
+}
+
+size_t rt_model_param_count(const struct rt_model *m)
+{
+	return m->slots.count;
+}
+
+struct rt_param rt_model_param(const struct rt_model *m, size_t i)
+{
+	const struct rt_slot *slot = &m->slots.list[i];
+
+	return (struct rt_param){ slot->name, *slot->at, !slot->bias && slot->kind != RT_NORM };
+}
+
+struct tc_rng *rt_model_rng(struct rt_model *m)
+{
+	return m->rng;
+}
+
+const json_t *rt_model_config(const struct rt_model *m)
+{
+	return m->config.json;
+}

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/model/params.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+
+#define NAMES_SHOWN 4 /* of a list in a message; the report has them all */
+
+/* ---- listing ---- */
+
+static int64_t dim_of(enum rt_dim d, const struct rt_config *c)
+{
+	switch (d) {
+	case RT_DIM_NONE:
+		return 0;
+	case RT_DIM_HIDDEN:
+		return c->hidden_size;
+	case RT_DIM_INTERMEDIATE:
+		return c->intermediate_size;
+	case RT_DIM_VOCAB:
+		return c->vocab_size;
+	case RT_DIM_POSITIONS:
+		return c->max_positions;
+	case RT_DIM_TYPES:
+		return c->type_vocab_size;
+	case RT_DIM_LABELS:
+		return (int64_t)c->label_count;
+	}
+	return 0;
+}
+
+static char *name_of(const char *prefix, const char *where, const char *module, const char *leaf)
+{
+	char *name;
+
+	return asprintf(&name, "%s%s%s%s.%s", prefix, *prefix ? "." : "", where, module, leaf) < 0 ? NULL
+												   : name;
+}
+
+/* where: "" or "encoder.layer.3."; base: the struct the module's offset is in. */
+static int add_module(struct rt_slots *s, const struct rt_family *f, const struct rt_config *c,
+		      const char *where, const struct rt_module *m, void *base)
+{
+	struct rt_affine *to = (struct rt_affine *)((char *)base + m->offset);
+	bool top = m->flags & RT_MODULE_TOP;
+
+	for (int bias = 0; bias <= (m->kind == RT_EMBEDDING ? 0 : 1); bias++) {
+		struct rt_slot *slot = &s->list[s->count++];
+		const char *leaf = bias ? "bias" : "weight";
+
+		*slot = (struct rt_slot){
+			.name = name_of(top ? "" : f->prefix, where, m->name, leaf),
+			.bare = top ? NULL : name_of("", where, m->name, leaf),
+			.at = bias ? &to->b : &to->w,
+			.ndim = bias || m->kind == RT_NORM ? 1 : 2,
+			.shape = { dim_of(m->rows, c), dim_of(m->cols, c) },
+			.kind = m->kind,
+			.bias = bias,
+			.flags = m->flags,
+			.classes = m->rows == RT_DIM_LABELS,
+		};
+		if (!slot->name || (!top && !slot->bare))
+			return -1;
+	}
+	return 0;
+}
+
+static size_t modules(const struct rt_module *m)
+{
+	size_t n = 0;
+
+	while (m[n].name)
+		n++;
+	return n;
+}
+
+int rt_slots_list(const struct rt_family *f, const struct rt_config *c, struct rt_body *body,
+		  struct rt_layer *layers, struct rt_slots *ret, struct rt_err *err)
+{
+	char where[64];
+
+	ret->count = 0;
+	ret->list = calloc(2 * (modules(f->body) + (size_t)c->layers * modules(f->layer)), sizeof *ret->list);
+	if (!ret->list)
+		return rt_fail(err, RT_NO_MEMORY, "no memory to list the parameters");
+	for (const struct rt_module *m = f->body; m->name; m++) {
+		if (add_module(ret, f, c, "", m, body) < 0)
+			return rt_fail(err, RT_NO_MEMORY, "no memory to list the parameters");
+	}
+	for (int64_t i = 0; i < c->layers; i++) {
+		snprintf(where, sizeof where, "%s%lld.", f->layer_prefix, (long long)i);
+		for (const struct rt_module *m = f->layer; m->name; m++) {
+			if (add_module(ret, f, c, where, m, &layers[i]) < 0)
+				return rt_fail(err, RT_NO_MEMORY, "no memory to list the parameters");
+		}
+	}
+	return 0;
+}
+
+void rt_slots_release(struct rt_slots *s)
+{
+	for (size_t i = 0; i < s->count; i++) {
+		free(s->list[i].name);
+		free(s->list[i].bare);
+	}
+	free(s->list);
+	*s = (struct rt_slots){ NULL, 0 };
+}
+
+/* ---- matching ---- */
+
+static int add_name(char ***list, size_t *count, const char *name, struct rt_err *err)
+{
+	char **grown = realloc(*list, (*count + 1) * sizeof *grown);
+
+	if (grown)
+		*list = grown;
+	if (!grown || !(grown[*count] = strdup(name)))
+		return rt_fail(err, RT_NO_MEMORY, "no memory for the list of tensors");
+	++*count;
+	return 0;
+}
+
+static bool ends_with(const char *s, const char *end)
+{
+	size_t n = strlen(s), k = strlen(end);
+
+	return n >= k && strcmp(s + n - k, end) == 0;
+}
+
+/* The tensor by this name, or by the names that LayerNorms had long ago: gamma and beta. */
+static const struct rt_tensor *find_either(const struct rt_weights *w, const struct rt_slot *slot,
+					   const char *name)
+{
+	const struct rt_tensor *t = rt_weights_find(w, name);
+	char *old;
+
+	if (t || slot->kind != RT_NORM)
+		return t;
+	if (asprintf(&old, "%.*s%s", (int)(strrchr(name, '.') - name), name,
+		     slot->bias ? ".beta" : ".gamma") < 0)
+		return NULL;
+	t = rt_weights_find(w, old);
+	free(old);
+	return t;
+}
+
+static bool has_prefix(const struct rt_weights *w, const char *prefix)
+{
+	size_t n = strlen(prefix);
+
+	for (size_t i = 0; i < rt_weights_count(w); i++) {
+		const char *name = rt_weights_at(w, i)->name;
+
+		if (strncmp(name, prefix, n) == 0 && name[n] == '.')
+			return true;
+	}
+	return false;
+}
+
+static void shape_text(char *out, size_t size, int ndim, const int64_t *shape)
+{
+	size_t n = (size_t)snprintf(out, size, "(");
+
+	for (int i = 0; i < ndim && n < size; i++)
+		n += (size_t)snprintf(out + n, size - n, "%s%lld", i ? ", " : "", (long long)shape[i]);
+	if (n < size)
+		snprintf(out + n, size - n, ")");
+}
+
+static int check_found(const struct rt_slot *slot, struct rt_err *err)
+{
+	const struct rt_tensor *t = slot->found;
+	char found[128], wanted[64];
+
+	if (t->dtype != RT_DTYPE_F32 && t->dtype != RT_DTYPE_F16 && t->dtype != RT_DTYPE_BF16 &&
+	    t->dtype != RT_DTYPE_F64)
+		return rt_fail(err, RT_UNSUPPORTED,
+			       "tensor '%s' has type %s; weights must be F32, F16, BF16 or F64", t->name,
+			       rt_dtype_name(t->dtype));
+	if (t->ndim == slot->ndim && memcmp(t->shape, slot->shape, (size_t)t->ndim * sizeof *t->shape) == 0)
+		return 0;
+	shape_text(found, sizeof found, t->ndim, t->shape);
+	shape_text(wanted, sizeof wanted, slot->ndim, slot->shape);
+	if (slot->classes && t->ndim == slot->ndim && (t->ndim < 2 || t->shape[1] == slot->shape[1]))
+		return rt_fail(err, RT_INVALID,
+			       "tensor '%s' has shape %s, wanted %s: the head has %lld classes, "
+			       "config.json's id2label %lld",
+			       t->name, found, wanted, (long long)t->shape[0], (long long)slot->shape[0]);
+	return rt_fail(err, RT_INVALID, "tensor '%s' has shape %s, but config.json asks for %s", t->name,
+		       found, wanted);
+}
+
+/* Buffers that old versions saved beside the parameters: of no use to anyone. */
+static bool is_old_buffer(const char *name)
+{
+	return ends_with(name, "embeddings.position_ids") || ends_with(name, "embeddings.token_type_ids");
+}
+
+static int by_pointer(const void *a, const void *b)
+{
+	const struct rt_tensor *x = *(const struct rt_tensor *const *)a,
+			       *y = *(const struct rt_tensor *const *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static int list_unexpected(const struct rt_slots *s, const struct rt_weights *w,
+			   struct rt_model_report *report, struct rt_err *err)
+{
+	const struct rt_tensor **used = calloc(s->count + 1, sizeof *used);
+	size_t n = 0;
+	int rc = -1;
+
+	if (!used)
+		return rt_fail(err, RT_NO_MEMORY, "no memory for the list of tensors");
+	for (size_t i = 0; i < s->count; i++) {
+		if (s->list[i].found)
+			used[n++] = s->list[i].found;
+	}
+	qsort(used, n, sizeof *used, by_pointer);
+	for (size_t i = 0; i < rt_weights_count(w); i++) {
+		const struct rt_tensor *t = rt_weights_at(w, i);
+
+		if (is_old_buffer(t->name) || bsearch(&t, used, n, sizeof *used, by_pointer))
+			continue;
+		if (add_name(&report->unexpected, &report->unexpected_count, t->name, err) < 0)
+			goto out;
+	}
+	rc = 0;
+out:
+	free(used);
+	return rc;
+}
+
+int rt_slots_match(struct rt_slots *s, const struct rt_family *f, const struct rt_weights *w,
+		   bool new_classes, struct rt_model_report *report, struct rt_err *err)
+{
+	bool prefixed = has_prefix(w, f->prefix);
+	struct rt_buf needed = RT_BUF_INIT;
+	size_t needed_count = 0;
+
+	for (size_t i = 0; i < s->count; i++) {
+		struct rt_slot *slot = &s->list[i];
+
+		slot->found = find_either(w, slot, slot->name);
+		if (!slot->found && !prefixed && slot->bare)
+			slot->found = find_either(w, slot, slot->bare);
+		if (slot->found && slot->classes && new_classes)
+			continue;
+		if (slot->found) {
+			if (check_found(slot, err) < 0)
+				goto fail;
+			continue;
+		}
+		if (add_name(&report->missing, &report->missing_count, slot->name, err) < 0)
+			goto fail;
+		if (!(slot->flags & RT_MODULE_NEW) && needed_count++ < NAMES_SHOWN)
+			rt_buf_fmt(&needed, "%s%s", needed.len ? ", " : "", slot->name);
+	}
+	if (needed_count > NAMES_SHOWN)
+		rt_buf_fmt(&needed, " and %zu more", needed_count - NAMES_SHOWN);
+	if (needed_count > 0) {
+		rt_fail(err, RT_INVALID, "the weights lack %zu tensors of a %s encoder: %s", needed_count,
+			f->model_type, rt_buf_text(&needed));
+		goto fail;
+	}
+	if (list_unexpected(s, w, report, err) < 0)
+		goto fail;
+	for (size_t i = 0; i < s->count; i++) {
+		if (s->list[i].classes && new_classes)
+			s->list[i].found = NULL;
+	}
+	rt_buf_release(&needed);
+	return 0;
+fail:
+	rt_buf_release(&needed);
+	return -1;
+}
+
+/* ---- filling ---- */
+
+static enum tc_dtype dtype_of(enum rt_dtype d)
+{
+	return d == RT_DTYPE_F64    ? TC_F64
+	       : d == RT_DTYPE_F16  ? TC_F16
+	       : d == RT_DTYPE_BF16 ? TC_BF16
+				    : TC_F32;
+}
+
+/* A file's bytes may lie at any address; libtorch wants elements on their own multiples. */
+static struct tc_tensor *read_slot(struct tc_scope *to, const struct rt_slot *slot)
+{
+	const struct rt_tensor *t = slot->found;
+	enum tc_dtype dtype = dtype_of(t->dtype);
+	const void *data = t->data;
+	void *moved = NULL;
+	struct tc_tensor *out;
+
+	if ((uintptr_t)data % tc_dtype_size(dtype) != 0) {
+		moved = malloc(t->size_bytes);
+		if (!moved)
+			return tc_fail(to, RT_NO_MEMORY, "no memory to read tensor '%s'", t->name);
+		memcpy(moved, data, t->size_bytes);
+		data = moved;
+	}
+	if (dtype == TC_F32) {
+		out = tc_from_data(to, dtype, slot->ndim, slot->shape, data);
+	} else {
+		struct tc_tensor *raw = tc_from_borrowed(to, dtype, slot->ndim, slot->shape, data);
+
+		out = tc_to(to, raw, TC_F32);
+		tc_drop(raw);
+	}
+	free(moved);
+	return out;
+}
+
+static struct tc_tensor *draw_slot(struct tc_scope *to, const struct rt_slot *slot, const struct rt_config *c,
+				   struct tc_rng *rng, struct rt_err *err)
+{
+	struct tc_tensor *t;
+
+	if (slot->bias)
+		return tc_zeros(to, TC_F32, slot->ndim, slot->shape);
+	if (slot->kind == RT_NORM)
+		return tc_ones(to, TC_F32, slot->ndim, slot->shape);
+	t = tc_randn(to, rng, TC_F32, slot->ndim, slot->shape, 0, c->initializer_range);
+	if ((slot->flags & RT_MODULE_PAD_ROW) && c->pad_id < slot->shape[0]) {
+		struct tc_tensor *row = tc_select(to, t, 0, c->pad_id);
+		int rc = tc_fill(to, row, 0, err);
+
+		tc_drop(row);
+		if (rc < 0)
+			return NULL;
+	}
+	return t;
+}
+
+int rt_slots_fill(struct rt_slots *s, const struct rt_config *c, struct tc_scope *to, struct tc_rng *rng,
+		  struct rt_model_report *report, struct rt_err *err)
+{
+	report->parameters = 0;
+	for (size_t i = 0; i < s->count; i++) {
+		struct rt_slot *slot = &s->list[i];
+		struct tc_tensor *t = slot->found ? read_slot(to, slot) : draw_slot(to, slot, c, rng, err);
+
+		if (!t)
+			return tc_failed(to) ? tc_check(to, err) : -1;
+		if (!slot->found &&
+		    add_name(&report->initialised, &report->initialised_count, slot->name, err) < 0)
+			return -1;
+		report->parameters += tc_numel(t);
+		*slot->at = t;
+	}
+	return 0;
+}

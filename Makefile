@@ -9,6 +9,13 @@ help:
 build: setup ## release binaries under build/
 	@scripts/build $(BUILD)
 
+demo: build ## a teacher and a student through the real server, with curl; no network needed
+	@scripts/demo $(BUILD)
+
+# RUN_ARGS: more options for retortd
+run: build ## the server on http://127.0.0.1:8080, with its data in ./data
+	@$(BUILD)/server/retortd --data data --models-root examples --worker $(BUILD)/worker/retort-worker $(RUN_ARGS)
+
 test: setup-test ## unit, parity and integration tests; ends with a line of counts
 	@scripts/test $(BUILD)
 
@@ -35,4 +42,4 @@ setup-dev:
 clean: ## remove what was built
 	rm -rf $(BUILD) build-asan build-check
 
-.PHONY: help build test test-asan check format setup setup-test setup-dev clean
+.PHONY: help build demo run test test-asan check format setup setup-test setup-dev clean

@@ -58,7 +58,7 @@ static int parse(const char *header, size_t data_size, struct rt_weights **ret, 
 
 #define T(name, dtype, shape, begin, end)                                                                    \
 	"\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":[" shape "],\"data_offsets\":[" #begin "," #end "]" \
-													 "}"
+	"}"
 
 static void parse_reads_every_type_and_unaligned_data(void **state)
 {
@@ -376,7 +376,9 @@ static void open_says_what_it_looked_for(void **state)
 	assert_int_equal(rt_weights_open(in_dir("m"), &w, &err), -1);
 	assert_int_equal(err.code, RT_NOT_FOUND);
 	snprintf(want, sizeof want,
-		 "%s has no weights: looked for model.safetensors and model.safetensors.index.json",
+		 "%s has no weights: looked for model.safetensors, model.safetensors.index.json, "
+		 "pytorch_model.bin and "
+		 "pytorch_model.bin.index.json",
 		 in_dir("m"));
 	assert_string_equal(err.msg, want);
 	write_text("m/tf_model.h5", "x");

@@ -13,6 +13,7 @@ struct rt_weights {
 	char *names;  /* one block: the tensors' names */
 	char *format; /* __metadata__'s "format", or NULL */
 	struct rt_map map;
+	void *copies; /* tensors that do not lie in the map as they are; or NULL */
 	struct rt_weights **parts;
 	size_t part_count;
 };

@@ -8,9 +8,12 @@
 #include "base/json.h"
 #include "base/utf8.h"
 #include "worker/weights/part.h"
+#include "worker/weights/torch_bin.h"
 
 #define SINGLE		"model.safetensors"
 #define INDEX		"model.safetensors.index.json"
+#define TORCH		"pytorch_model.bin"
+#define TORCH_INDEX	"pytorch_model.bin.index.json"
 #define INDEX_MAX_BYTES ((size_t)64 << 20)
 
 const char *rt_dtype_name(enum rt_dtype dtype)
@@ -45,6 +48,7 @@ void rt_weights_close(struct rt_weights *w)
 	free(w->tensors);
 	free(w->names);
 	free(w->format);
+	free(w->copies);
 	rt_map_close(&w->map);
 	free(w);
 }
@@ -96,7 +100,10 @@ static int check_format(const struct rt_weights *w, const char *path, struct rt_
 	return 0;
 }
 
-static int open_one(const char *path, struct rt_weights **ret, struct rt_err *err)
+/* Opens one file of a kind. */
+typedef int open_fn(const char *path, struct rt_weights **ret, struct rt_err *err);
+
+static int open_safetensors(const char *path, struct rt_weights **ret, struct rt_err *err)
 {
 	struct rt_weights *w;
 
@@ -124,7 +131,8 @@ static int check_shard_name(const char *file, size_t len, struct rt_err *err)
 }
 
 /* The parts of weight_map's files, each opened once, in the order in which they are named. *ret_files: name -> index. */
-static int open_shards(const char *dir, json_t *map, struct rt_weights *w, json_t *files, struct rt_err *err)
+static int open_shards(const char *dir, json_t *map, open_fn *open_one, struct rt_weights *w, json_t *files,
+		       struct rt_err *err)
 {
 	const char *tensor;
 	json_t *value;
@@ -163,7 +171,8 @@ static int open_shards(const char *dir, json_t *map, struct rt_weights *w, json_
 	return 0;
 }
 
-static int open_index(const char *dir, const char *path, struct rt_weights **ret, struct rt_err *err)
+static int open_index(const char *dir, const char *path, open_fn *open_one, struct rt_weights **ret,
+		      struct rt_err *err)
 {
 	json_t *index = rt_json_read(path, INDEX_MAX_BYTES, err), *map, *value, *files = json_object();
 	struct rt_weights *w = calloc(1, sizeof *w);
@@ -183,7 +192,7 @@ static int open_index(const char *dir, const char *path, struct rt_weights **ret
 			path);
 		goto out;
 	}
-	if (open_shards(dir, map, w, files, err) < 0) {
+	if (open_shards(dir, map, open_one, w, files, err) < 0) {
 		rt_fail_in(err, "%s", path);
 		goto out;
 	}
@@ -226,8 +235,7 @@ out:
 /* Nothing that is read: say what is there instead. */
 static int nothing_found(const char *dir, struct rt_err *err)
 {
-	static const char *const others[] = { "pytorch_model.bin", "pytorch_model.bin.index.json",
-					      "tf_model.h5", "flax_model.msgpack" };
+	static const char *const others[] = { "tf_model.h5", "flax_model.msgpack" };
 
 	if (!rt_file_is_dir(dir))
 		return rt_fail(err, RT_NOT_FOUND, "there is no model folder %s", dir);
@@ -243,23 +251,39 @@ static int nothing_found(const char *dir, struct rt_err *err)
 				"(" SINGLE "), as save_pretrained does",
 				dir, others[i]);
 	}
-	return rt_fail(err, RT_NOT_FOUND, "%s has no weights: looked for " SINGLE " and " INDEX, dir);
+	return rt_fail(err, RT_NOT_FOUND,
+		       "%s has no weights: looked for " SINGLE ", " INDEX ", " TORCH " and " TORCH_INDEX,
+		       dir);
 }
 
 int rt_weights_open(const char *dir, struct rt_weights **ret, struct rt_err *err)
 {
-	char *single = rt_path_join(dir, SINGLE), *index = rt_path_join(dir, INDEX);
-	int rc = -1;
+	/* the first that is there */
+	static const struct {
+		const char *name;
+		open_fn *open_one;
+		bool index;
+	} kinds[] = {
+		{ SINGLE, open_safetensors, false },
+		{ INDEX, open_safetensors, true },
+		{ TORCH, rt_torch_open, false },
+		{ TORCH_INDEX, rt_torch_open, true },
+	};
 
-	if (!single || !index)
-		rt_fail(err, RT_NO_MEMORY, "no memory to open %s", dir);
-	else if (rt_file_exists(single))
-		rc = open_one(single, ret, err);
-	else if (rt_file_exists(index))
-		rc = open_index(dir, index, ret, err);
-	else
-		rc = nothing_found(dir, err);
-	free(single);
-	free(index);
-	return rc;
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+		char *path = rt_path_join(dir, kinds[i].name);
+		int rc = 0;
+		bool there;
+
+		if (!path)
+			return rt_fail(err, RT_NO_MEMORY, "no memory to open %s", dir);
+		there = rt_file_exists(path);
+		if (there)
+			rc = kinds[i].index ? open_index(dir, path, kinds[i].open_one, ret, err)
+					    : kinds[i].open_one(path, ret, err);
+		free(path);
+		if (there)
+			return rc;
+	}
+	return nothing_found(dir, err);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Named tensors on disk: reads a model folder's safetensors (one file, or shards with an index) and writes one file.
+/* Named tensors on disk: reads a model folder's safetensors or PyTorch checkpoint (one file, or shards with an index)
+ * and writes one safetensors file.
  * Knows no model and no libtorch: a tensor here is a name, a type, a shape and bytes in a mapped file.
  *
  * A file is data from a stranger: every offset is checked before it is used, and nothing is allocated for a header
@@ -62,9 +63,10 @@ struct rt_tensor {
 
 struct rt_weights;
 
-/* Opens the weights of a model folder: model.safetensors, or else model.safetensors.index.json and its shards.
- * RT_NOT_FOUND when the folder has neither (the message says what was looked for), RT_UNSUPPORTED for a layout that is not
- * read (pytorch_model.bin alone, TensorFlow's), RT_INVALID for a broken file: what, where, which tensor.
+/* Opens the weights of a model folder: the first of model.safetensors, model.safetensors.index.json and its shards,
+ * pytorch_model.bin (torch_bin.h), pytorch_model.bin.index.json and its shards.
+ * RT_NOT_FOUND when the folder has none (the message says what was looked for), RT_UNSUPPORTED for a layout that is not
+ * read (TensorFlow's, a pickle of more than tensors), RT_INVALID for a broken file: what, where, which tensor.
  * The caller closes *ret. dir is borrowed for the call. */
 int rt_weights_open(const char *dir, struct rt_weights **ret, struct rt_err *err);
 

@@ -216,7 +216,7 @@ int rt_zip_open(const unsigned char *bytes, size_t n, struct rt_budget *budget, 
 		struct rt_err *err)
 {
 	struct rt_zip zip = { 0 };
-	struct directory d;
+	struct directory d = { 0 };
 	char quoted[RT_UTF8_QUOTE_SIZE];
 	size_t at;
 

@@ -104,7 +104,7 @@ struct knobs {
 	bool descriptor; /* sizes only in the directory */
 	const char *comment;
 	int method, flags;
-	int64_t count_off, size_off, start_off, data_off; /* added to what is right */
+	int64_t count_off, size_off, start_off, data_off, packed_off; /* added to what is right */
 	bool other_local_name;
 	bool padded; /* local extra field, as PyTorch aligns storages */
 };
@@ -142,7 +142,7 @@ static void add_zip(struct rt_buf *b, const struct entry *e, size_t n, const str
 		add_number(b, (uint64_t)k->flags, 2);
 		add_number(b, (uint64_t)k->method, 2);
 		add_number(b, 0, 8);
-		add_number(b, k->zip64 ? UINT32_MAX : e[i].n, 4);
+		add_number(b, k->zip64 ? UINT32_MAX : e[i].n + (uint64_t)k->packed_off, 4);
 		add_number(b, k->zip64 ? UINT32_MAX : e[i].n, 4);
 		add_number(b, strlen(e[i].name), 2);
 		add_number(b, k->zip64 ? 33 : 0, 2);
@@ -548,7 +548,11 @@ static void parse_refuses_broken_zip_files(void **state)
 		{ "compressed",
 		  { .method = 8 },
 		  RT_UNSUPPORTED,
-		  "f: the zip entry 'm/data.pkl' is compressed (method 8)" },
+		  "f: the zip entry 'm/byteorder' is compressed (method 8)" },
+		{ "stored, with two sizes",
+		  { .packed_off = 1 },
+		  RT_INVALID,
+		  "f: the zip entry 'm/data.pkl' is stored in 240 bytes, but has 239" },
 		{ "encrypted", { .flags = 1 }, RT_UNSUPPORTED, "f: the zip entry 'm/data.pkl' is encrypted" },
 		{ "another name before the data",
 		  { .other_local_name = true },
@@ -720,6 +724,9 @@ static void parse_refuses_other_files_by_name(void **state)
 
 	(void)state;
 	memcpy(tar + 257, "ustar", 5);
+	print_message("TorchScript, compressed\n"); /* as its code is */
+	add_zip(&file, zips[0].e, zips[0].n, &(const struct knobs){ .method = 8 });
+	assert_refused(&file, zips[0].code, zips[0].msg);
 	for (size_t i = 0; i < sizeof zips / sizeof *zips; i++) {
 		print_message("%s\n", zips[i].name);
 		rt_buf_clear(&file);

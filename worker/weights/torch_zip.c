@@ -44,6 +44,9 @@ static int check_marks(const struct archive *a, struct rt_err *err)
 		return rt_fail(err, RT_UNSUPPORTED,
 			       "it is a TorchScript program, not weights; save the model's state_dict() with "
 			       "torch.save, or as safetensors");
+	if ((order && rt_zip_check_stored(order, err) < 0) ||
+	    (version && rt_zip_check_stored(version, err) < 0))
+		return -1;
 	if (order && order->size == 3 && memcmp(order->data, "big", 3) == 0)
 		return rt_fail(
 			err, RT_UNSUPPORTED,
@@ -76,6 +79,8 @@ static int find_storages(const struct archive *a, struct rt_pickle *p, struct rt
 			return rt_fail(err, RT_INVALID,
 				       "the storage '%s' has no entry in the zip file: it is not whole",
 				       quoted);
+		if (rt_zip_check_stored(e, err) < 0)
+			return -1;
 		if (e->size != want)
 			return rt_fail(err, RT_INVALID,
 				       "the storage '%s' has %zu bytes, but its %" PRIu64
@@ -109,7 +114,8 @@ int rt_torch_zip_read(const unsigned char *bytes, size_t n, struct rt_pickle *p,
 			"it is a zip file, but not one that torch.save wrote: no data.pkl in it");
 		goto out;
 	}
-	if (check_marks(&a, err) < 0 || rt_pickle_read(p, pickle->data, pickle->size, &used, &root, err) < 0)
+	if (check_marks(&a, err) < 0 || rt_zip_check_stored(pickle, err) < 0 ||
+	    rt_pickle_read(p, pickle->data, pickle->size, &used, &root, err) < 0)
 		goto out;
 	if (used != pickle->size) {
 		rt_fail(err, RT_INVALID, "data.pkl goes on after its end, at byte %zu", used);

@@ -191,13 +191,12 @@ static int read_entry(const unsigned char *bytes, const struct directory *d, siz
 		return rt_fail(err, RT_INVALID, "the zip entry '%s' lacks its zip64 sizes", quoted);
 	if (get(p + 8, 2) & FLAG_ENCRYPTED)
 		return rt_fail(err, RT_UNSUPPORTED, "the zip entry '%s' is encrypted", quoted);
-	if (get(p + 10, 2) != 0 || packed != size)
-		return rt_fail(
-			err, RT_UNSUPPORTED,
-			"the zip entry '%s' is compressed (method %u), which PyTorch never does: unpack the "
-			"file and pack it again without compression, or save the model again",
-			quoted, (unsigned)get(p + 10, 2));
-	if (find_data(bytes, (size_t)d->start, offset, size, quoted, &e, err) < 0)
+	e.method = (unsigned)get(p + 10, 2);
+	if (e.method == 0 && packed != size)
+		return rt_fail(err, RT_INVALID,
+			       "the zip entry '%s' is stored in %" PRIu64 " bytes, but has %" PRIu64, quoted,
+			       packed, size);
+	if (find_data(bytes, (size_t)d->start, offset, packed, quoted, &e, err) < 0)
 		return -1;
 	*at += len;
 	*ret = e;
@@ -258,6 +257,19 @@ void rt_zip_release(struct rt_zip *zip)
 {
 	free(zip->entries);
 	*zip = (struct rt_zip){ 0 };
+}
+
+int rt_zip_check_stored(const struct rt_zip_entry *e, struct rt_err *err)
+{
+	char quoted[RT_UTF8_QUOTE_SIZE];
+
+	if (e->method == 0)
+		return 0;
+	return rt_fail(err, RT_UNSUPPORTED,
+		       "the zip entry '%s' is compressed (method %u), which torch.save never does: unpack "
+		       "the file and pack "
+		       "it again without compression, or save the model again",
+		       rt_utf8_quote(e->name, e->name_len, quoted), e->method);
 }
 
 const struct rt_zip_entry *rt_zip_find(const struct rt_zip *zip, const char *name, size_t len)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The entries of a zip file whose entries are stored, not compressed, as PyTorch writes them: found by the central
- * directory (with zip64), every offset checked, no byte copied. Not a general unzipper: compressed, encrypted and split
- * archives are refused by name. Checksums are not compared, as PyTorch does not compare them either. */
+ * directory (with zip64), every offset checked, no byte copied. Not a general unzipper: encrypted and split archives are
+ * refused, and so is a compressed entry when it is asked for. Checksums are not compared, as PyTorch does not compare them either. */
 #ifndef RT_WORKER_WEIGHTS_ZIP_H
 #define RT_WORKER_WEIGHTS_ZIP_H
 
@@ -14,7 +14,8 @@ struct rt_zip_entry {
 	const char *name; /* in the file's bytes, no NUL behind it; holds none, and is UTF-8 */
 	size_t name_len;
 	const unsigned char *data; /* in the file's bytes */
-	size_t size;		   /* bytes */
+	size_t size;		   /* bytes in the file */
+	unsigned method;	   /* 0: stored, data is what was put in; see rt_zip_check_stored */
 };
 
 struct rt_zip {
@@ -28,6 +29,9 @@ struct rt_zip {
 int rt_zip_open(const unsigned char *bytes, size_t n, struct rt_budget *budget, struct rt_zip *ret,
 		struct rt_err *err);
 void rt_zip_release(struct rt_zip *zip); /* a zeroed one is fine */
+
+/* RT_UNSUPPORTED, with the entry's name, when its data are compressed. */
+int rt_zip_check_stored(const struct rt_zip_entry *e, struct rt_err *err);
 
 const struct rt_zip_entry *rt_zip_find(const struct rt_zip *zip, const char *name, size_t len); /* or NULL */
 

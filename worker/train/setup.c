@@ -9,12 +9,10 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "base/json.h"
 #include "worker/train/plan.h"
 
-#define DEFAULT_MAX_LENGTH  512
-#define TOKENIZER_MAX_BYTES ((size_t)256 << 20)
-#define ROWS_BETWEEN_TICKS  4096
+#define DEFAULT_MAX_LENGTH 512
+#define ROWS_BETWEEN_TICKS 4096
 
 /* One setup in the making. */
 struct work {
@@ -293,29 +291,6 @@ static int map_classes(struct work *w)
 	return 0;
 }
 
-/* Do both folders hold the same tokenizer? What it stores of padding and truncation does not count: we set those. */
-static bool same_tokenizer(const char *a, const char *b)
-{
-	const char *const dirs[] = { a, b };
-	json_t *json[2] = { NULL, NULL };
-	bool same;
-
-	for (int i = 0; i < 2; i++) {
-		char *path = rt_path_join(dirs[i], "tokenizer.json");
-
-		json[i] = path ? rt_json_read(path, TOKENIZER_MAX_BYTES, NULL) : NULL;
-		if (json_is_object(json[i])) {
-			json_object_del(json[i], "padding");
-			json_object_del(json[i], "truncation");
-		}
-		free(path);
-	}
-	same = json[0] && json[1] && json_equal(json[0], json[1]);
-	json_decref(json[0]);
-	json_decref(json[1]);
-	return same;
-}
-
 static int tokenize(struct work *w, const struct rt_setup_model *m, const struct rt_split *split,
 		    const int32_t *class_of, struct rt_rows *ret)
 {
@@ -328,8 +303,8 @@ static int tokenize(struct work *w, const struct rt_setup_model *m, const struct
 
 		if (i % ROWS_BETWEEN_TICKS == 0 && tick(w) < 0)
 			return -1;
-		if (rt_tokenizer_encode(m->tokenizer, row->text, row->len, row->pair, row->pair_len,
-					(size_t)m->max_length, &e, w->err) < 0)
+		if (rt_tokenizer_encode_ids(m->tokenizer, row->text, row->len, row->pair, row->pair_len,
+					    (size_t)m->max_length, &e, w->err) < 0)
 			return rt_fail_in(w->err, "row %zu of split '%s'", i + 1, split->name);
 		if (e.n == 0)
 			rc = rt_fail(w->err, RT_INVALID, "row %zu of split '%s' has no token", i + 1,
@@ -363,7 +338,8 @@ static int tokenize_all(struct work *w)
 				d->train.n + d->validation.n + d->test.n, (long long)s->student.max_length);
 	if (!t->model)
 		return 0;
-	s->same_tokenizer = same_tokenizer(s->spec->teacher_id, s->spec->student_id);
+	s->same_tokenizer = strcmp(rt_tokenizer_fingerprint(s->teacher.tokenizer),
+				   rt_tokenizer_fingerprint(s->student.tokenizer)) == 0;
 	if (s->same_tokenizer && t->max_length == s->student.max_length &&
 	    rt_model_uses_token_types(t->model) == rt_model_uses_token_types(s->student.model))
 		return 0;

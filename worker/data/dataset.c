@@ -623,14 +623,6 @@ static int finish(struct opening *w, struct rt_err *err)
 	return 0;
 }
 
-static int check_columns(struct opening *w, struct rt_err *err)
-{
-	/* a list of texts alone still has a label: oos */
-	if (w->t.column_count == 0)
-		return rt_fail(err, RT_INVALID, "the dataset has no rows");
-	return rt_columns_find(&w->t, w->o->text_column, w->o->label_column, &w->columns, err);
-}
-
 int rt_dataset_open(const char *path, const struct rt_dataset_options *o, struct rt_dataset **ret,
 		    struct rt_err *err)
 {
@@ -652,7 +644,12 @@ int rt_dataset_open(const char *path, const struct rt_dataset_options *o, struct
 	if (rt_files_read(&w.t, path, wanted, 3, w.o->max_bytes ? w.o->max_bytes : RT_DATASET_MAX_BYTES,
 			  &w.names, &w.name_count, err) < 0)
 		goto out;
-	if (split_by_column(&w, err) < 0 || pick_splits(&w, err) < 0 || check_columns(&w, err) < 0) {
+	if (w.t.row_count == 0) {
+		rt_fail(err, RT_INVALID, "%s: the dataset has no rows", path);
+		goto out;
+	}
+	if (split_by_column(&w, err) < 0 || pick_splits(&w, err) < 0 ||
+	    rt_columns_find(&w.t, w.o->text_column, w.o->label_column, &w.columns, err) < 0) {
 		rt_fail_in(err, "%s", path);
 		goto out;
 	}

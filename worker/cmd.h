@@ -9,4 +9,6 @@ struct rt_cmd {
 	int (*run)(int argc, char **argv);
 };
 
+int rt_cmd_doctor(int argc, char **argv);
+
 #endif

@@ -7,6 +7,8 @@
 #include "worker/cmd.h"
 
 static const struct rt_cmd commands[] = {
+	{ "doctor", "[--json] [--threads N] [--dir DIR]",
+	  "what this machine can do, and what is wrong with it", rt_cmd_doctor },
 	{ NULL, NULL, NULL, NULL },
 };
 

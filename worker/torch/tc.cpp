@@ -1123,32 +1123,33 @@ void tc_describe(char *out, size_t size)
 	});
 }
 
+/* Several BLAS libraries may be loaded; the one that the name sgemm_ leads to is the one libtorch calls. */
 bool tc_blas(char *out, size_t size, char *path, size_t path_size)
 {
 	typedef char *(*config_fn)(void);
-	void *gemm = dlsym(RTLD_DEFAULT, "sgemm_");
-	void *config = dlsym(RTLD_DEFAULT, "openblas_get_config");
+	void *gemm = dlsym(RTLD_DEFAULT, "sgemm_"), *library, *config = nullptr;
 	char resolved[4096] = "";
 	Dl_info info;
 
 	path[0] = '\0';
-	if (gemm && dladdr(gemm, &info) && info.dli_fname)
+	if (gemm && dladdr(gemm, &info) && info.dli_fname) {
 		snprintf(path, path_size, "%s",
 			 realpath(info.dli_fname, resolved) ? resolved : info.dli_fname);
-	if (config) {
+		library = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
+		if (library) {
+			config = dlsym(library, "openblas_get_config");
+			dlclose(library);
+		}
+	}
+	if (config && strstr(path, "openblas")) {
 		snprintf(out, size, "%s", reinterpret_cast<config_fn>(config)());
 		return true;
 	}
-	if (strstr(path, "openblas")) {
-		snprintf(out, size, "OpenBLAS");
-		return true;
-	}
-	if (strstr(path, "mkl") || dlsym(RTLD_DEFAULT, "mkl_get_max_threads")) {
-		snprintf(out, size, "MKL");
-		return true;
-	}
-	if (strstr(path, "blis")) {
-		snprintf(out, size, "BLIS");
+	if (strstr(path, "openblas") || strstr(path, "blis") || strstr(path, "mkl")) {
+		snprintf(out, size,
+			 strstr(path, "openblas") ? "OpenBLAS"
+			 : strstr(path, "mkl")	  ? "MKL"
+						  : "BLIS");
 		return true;
 	}
 	if (!gemm || strstr(path, "torch")) {

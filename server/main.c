@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* retortd: options, open, run until told to stop, close. */
+#include <sodium.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/resource.h>
+
+#include "base/log.h"
+#include "server/options.h"
+#include "server/server.h"
+
+/* Every connection and every worker takes descriptors; the soft limit is often 1024. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max < 65536 ? limit.rlim_max : 65536;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+static int serve(const struct rt_options *options)
+{
+	static struct rt_server server; /* large; the only one */
+	struct rt_err err = RT_ERR_INIT;
+	int rc = 1;
+
+	if (rt_server_open(&server, options, &err) < 0) {
+		fprintf(stderr, "retortd: %s\n", err.msg);
+	} else {
+		printf("listening on %s\n", server.http.url);
+		fflush(stdout);
+		rc = rt_server_run(&server) == 0 ? 0 : 1;
+	}
+	rt_server_close(&server);
+	return rc;
+}
+
+int main(int argc, char **argv)
+{
+	struct rt_err err = RT_ERR_INIT;
+	struct rt_options options;
+
+	if (rt_options_parse(argc, argv, &options, &err) < 0) {
+		fprintf(stderr, "retortd: %s\n", err.msg);
+		return 2;
+	}
+	if (options.help || options.version) {
+		if (options.help)
+			fputs(rt_options_help, stdout);
+		else
+			printf("retortd %s\n", RT_VERSION);
+		return 0;
+	}
+	if (sodium_init() < 0) {
+		fprintf(stderr, "retortd: libsodium cannot be used on this machine\n");
+		return 1;
+	}
+	if (options.verbose)
+		rt_log_set_level(RT_LOG_DEBUG);
+	signal(SIGPIPE, SIG_IGN);
+	raise_descriptor_limit();
+	return serve(&options);
+}

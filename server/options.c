@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/options.h"
+
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char rt_options_help[] =
+	"usage: retortd --data DIR [OPTION...]\n"
+	"\n"
+	"Distils text classifiers as a service.\n"
+	"\n"
+	"  --data DIR          where jobs, events and checkpoints are kept; made if it is not there\n"
+	"  --listen ADDR:PORT  where to listen: a loopback address; port 0 picks one (127.0.0.1:8080)\n"
+	"  --slots N           runs at the same time (1)\n"
+	"  --models-root DIR   models and data sets below DIR may be named in jobs; may be repeated\n"
+	"  --worker PATH       the worker program (retort-worker beside this program, or in PATH)\n"
+	"  --stop-grace S      seconds between asking a worker to stop and killing it (30)\n"
+	"  --verbose           log more\n"
+	"  --version, --help\n";
+
+static int number(const char *name, const char *text, long low, long high, int *ret, struct rt_err *err)
+{
+	char *end;
+	long v = strtol(text, &end, 10);
+
+	if (end == text || *end || v < low || v > high)
+		return rt_fail(err, RT_INVALID, "--%s must be a whole number between %ld and %ld (got '%.40s')", name, low, high,
+			       text);
+	*ret = (int)v;
+	return 0;
+}
+
+int rt_options_parse(int argc, char **argv, struct rt_options *ret, struct rt_err *err)
+{
+	enum { DATA = 256, LISTEN, SLOTS, ROOT, WORKER, GRACE, VERBOSE, VERSION, HELP };
+	static const struct option known[] = {
+		{ "data", required_argument, NULL, DATA },	  { "listen", required_argument, NULL, LISTEN },
+		{ "slots", required_argument, NULL, SLOTS },	  { "models-root", required_argument, NULL, ROOT },
+		{ "worker", required_argument, NULL, WORKER },	  { "stop-grace", required_argument, NULL, GRACE },
+		{ "verbose", no_argument, NULL, VERBOSE },	  { "version", no_argument, NULL, VERSION },
+		{ "help", no_argument, NULL, HELP },		  { NULL, 0, NULL, 0 },
+	};
+	struct rt_options o = { .listen = "127.0.0.1:8080", .slots = 1, .stop_grace_s = 30 };
+	int c;
+
+	opterr = 0;
+	optind = 1;
+	while ((c = getopt_long(argc, argv, "", known, NULL)) != -1) {
+		switch (c) {
+		case DATA:
+			o.data = optarg;
+			break;
+		case LISTEN:
+			o.listen = optarg;
+			break;
+		case SLOTS:
+			if (number("slots", optarg, 1, 64, &o.slots, err) < 0)
+				return -1;
+			break;
+		case ROOT:
+			if (o.models_root_count == RT_ROOTS_MAX)
+				return rt_fail(err, RT_INVALID, "--models-root may be given at most %d times", RT_ROOTS_MAX);
+			o.models_roots[o.models_root_count++] = optarg;
+			break;
+		case WORKER:
+			o.worker = optarg;
+			break;
+		case GRACE:
+			if (number("stop-grace", optarg, 0, 3600, &o.stop_grace_s, err) < 0)
+				return -1;
+			break;
+		case VERBOSE:
+			o.verbose = true;
+			break;
+		case VERSION:
+			o.version = true;
+			break;
+		case HELP:
+			o.help = true;
+			break;
+		default:
+			return rt_fail(err, RT_INVALID, "cannot use the option %s (see --help)", argv[optind - 1]);
+		}
+	}
+	if (optind < argc)
+		return rt_fail(err, RT_INVALID, "unexpected argument '%.100s' (see --help)", argv[optind]);
+	if (!o.data && !o.help && !o.version)
+		return rt_fail(err, RT_INVALID, "--data DIR is required (see --help)");
+	*ret = o;
+	return 0;
+}

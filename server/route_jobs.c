@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* /v1/jobs and /v1/jobs/{id} */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "server/render.h"
+#include "server/respond.h"
+#include "server/routes.h"
+#include "server/server.h"
+#include "server/store_idempotency.h"
+
+#define KEY_MAX 255
+
+/* ---- POST /v1/jobs ---- */
+
+/* Idempotency-Key: "key" (a structured-field string) or the key without quotes. out: KEY_MAX + 1 bytes; "" when there is
+ * no such header. */
+static int idempotency_key(struct rt_req *req, char out[KEY_MAX + 1], struct rt_err *err)
+{
+	const char *text = rt_req_header(req, "Idempotency-Key");
+	size_t n = 0;
+	bool quoted;
+
+	out[0] = '\0';
+	if (!text)
+		return 0;
+	quoted = text[0] == '"';
+	for (text += quoted; *text && !(quoted && *text == '"'); text++) {
+		if (quoted && *text == '\\' && (text[1] == '"' || text[1] == '\\'))
+			text++;
+		if (n == KEY_MAX || (unsigned char)*text < 0x20 || (unsigned char)*text >= 0x7F)
+			return rt_fail(err, RT_INVALID, "Idempotency-Key must be 1 to %d printable ASCII characters", KEY_MAX);
+		out[n++] = *text;
+	}
+	out[n] = '\0';
+	if (n == 0 || (quoted && strcmp(text, "\"") != 0))
+		return rt_fail(err, RT_INVALID, "Idempotency-Key must be a string such as \"8e03978e-40d5-43dd-bc93-6894a57f9324\"");
+	return 0;
+}
+
+/* Answers from what the key's first request was told. 1 when it did, 0 when the key is new. */
+static int replay(struct rt_req *req, const char *key, const char *body_sha256, struct rt_err *err)
+{
+	struct rt_idempotent before;
+	int rc = rt_store_idempotent_get(req->server->store, key, req->route->pattern, rt_clock_now_ms(), &before, err);
+
+	if (rc <= 0)
+		return rc;
+	if (strcmp(before.body_sha256, body_sha256) != 0) {
+		rt_buf_release(&before.answer);
+		return rt_fail(err, RT_UNPROCESSABLE, "the Idempotency-Key was used for another body; a key stands for one request");
+	}
+	if (rt_answer_json(req, (unsigned)before.status, &before.answer, err) < 0)
+		return -1;
+	rt_answer_header(req, "Location", before.location);
+	rt_answer_header(req, "Idempotent-Replayed", "true");
+	rt_answer_after_commit(req); /* the first request may be of this very turn */
+	return 1;
+}
+
+static int parse_and_resolve(struct rt_req *req, struct rt_spec *spec, struct rt_err *err)
+{
+	struct rt_problems *problems = rt_req_problems(req);
+	struct rt_resolved resolved;
+	json_t *json;
+	int rc;
+
+	if (!problems)
+		return rt_fail(err, RT_NO_MEMORY, "no memory to check the job");
+	json = rt_json_parse(rt_buf_text(&req->body), req->body.len, err);
+	if (!json)
+		return -1;
+	rc = rt_spec_parse(json, spec, problems, err);
+	json_decref(json);
+	if (rc < 0)
+		return -1;
+	if (rt_resolve(&req->server->jobs.roots, req->server->store, spec, &resolved, problems, err) < 0) {
+		rt_spec_release(spec);
+		return -1;
+	}
+	rt_resolved_release(&resolved); /* resolved again when the job runs */
+	return 0;
+}
+
+/* Inside a savepoint: the job and the key's row stay or go together. */
+static int make_job(struct rt_req *req, const struct rt_spec *spec, const char *key, const char *body_sha256,
+		    char location[128], struct rt_buf *ret_body, struct rt_err *err)
+{
+	struct rt_server *s = req->server;
+	char id[RT_ID_SIZE];
+	struct rt_job job;
+
+	if (rt_jobs_submit(&s->jobs, spec, rt_buf_text(&req->body), id, err) < 0 ||
+	    rt_store_job_get(s->store, id, &job, err) < 0)
+		return -1;
+	rt_render_job(ret_body, &job);
+	rt_job_release(&job);
+	snprintf(location, 128, "/v1/jobs/%s", id);
+	if (rt_buf_check(ret_body, err) < 0)
+		return -1;
+	if (key[0]) {
+		struct rt_idempotent row = { .status = 201, .answer = *ret_body };
+
+		snprintf(row.body_sha256, sizeof row.body_sha256, "%s", body_sha256);
+		snprintf(row.location, sizeof row.location, "%s", location);
+		return rt_store_idempotent_put(s->store, key, req->route->pattern, &row, rt_clock_now_ms(), err);
+	}
+	return 0;
+}
+
+int rt_route_jobs_post(struct rt_req *req, struct rt_err *err)
+{
+	char key[KEY_MAX + 1], body_sha256[RT_SHA256_SIZE], location[128];
+	struct rt_store *st = req->server->store;
+	struct rt_buf body = RT_BUF_INIT;
+	struct rt_spec spec;
+	int rc;
+
+	if (req->server->stopping)
+		return rt_fail(err, RT_UNAVAILABLE, "the server is going down");
+	if (idempotency_key(req, key, err) < 0)
+		return -1;
+	rt_sha256(rt_buf_text(&req->body), req->body.len, body_sha256);
+	if (key[0]) {
+		rc = replay(req, key, body_sha256, err);
+		if (rc != 0)
+			return rc < 0 ? -1 : 0;
+	}
+	if (parse_and_resolve(req, &spec, err) < 0)
+		return -1;
+	rc = rt_store_begin(st, err);
+	if (rc == 0) {
+		rc = make_job(req, &spec, key, body_sha256, location, &body, err);
+		if (rt_store_end(st, rc == 0, err) < 0)
+			rc = -1;
+	}
+	rt_spec_release(&spec);
+	if (rc == 0)
+		rc = rt_answer_json(req, 201, &body, err);
+	rt_buf_release(&body);
+	if (rc < 0)
+		return -1;
+	rt_answer_header(req, "Location", location);
+	return rt_answer_after_commit(req);
+}
+
+/* ---- GET /v1/jobs ---- */
+
+static int parse_filter(struct rt_req *req, struct rt_jobs_filter *f, const char *tags[RT_JOBS_FILTER_TAGS],
+			struct rt_err *err)
+{
+	static const char *const known[] = { "limit", "after", "order", "*status", "*tag", NULL };
+	const struct rt_target *t = &req->target;
+	const char *order = rt_target_param(t, "order");
+
+	if (rt_target_only(t, known, err) < 0 || rt_target_int(t, "limit", 1, 100, &f->limit, err) < 0)
+		return -1;
+	f->after = rt_target_param(t, "after");
+	if (f->after && !rt_id_is(f->after, "job"))
+		return rt_fail(err, RT_INVALID, "after must be a job's id (got '%.64s')", f->after);
+	if (order && strcmp(order, "asc") != 0 && strcmp(order, "desc") != 0)
+		return rt_fail(err, RT_INVALID, "order must be asc or desc (got '%.64s')", order);
+	f->oldest_first = order && strcmp(order, "asc") == 0;
+	f->tags = tags;
+	for (size_t i = 0; i < t->param_count; i++) {
+		enum rt_job_status status;
+
+		if (strcmp(t->params[i].name, "status") == 0) {
+			if (rt_job_status_parse(t->params[i].value, &status) < 0)
+				return rt_fail(err, RT_INVALID,
+					       "status must be one of validating, queued, running, pausing, paused, cancelling, succeeded, "
+					       "failed, cancelled (got '%.64s')",
+					       t->params[i].value);
+			f->statuses |= 1U << status;
+		} else if (strcmp(t->params[i].name, "tag") == 0) {
+			if (f->tag_count == RT_JOBS_FILTER_TAGS)
+				return rt_fail(err, RT_INVALID, "tag may be given at most %d times", RT_JOBS_FILTER_TAGS);
+			tags[f->tag_count++] = t->params[i].value;
+		}
+	}
+	return 0;
+}
+
+struct page {
+	struct rt_render_list list;
+	size_t limit;
+	bool more;
+};
+
+static void add_job(void *arg, const struct rt_job *job)
+{
+	struct page *page = arg;
+
+	if (page->list.n == page->limit) {
+		page->more = true;
+		return;
+	}
+	rt_render_list_item(&page->list, job->id);
+	rt_render_job(&page->list.out, job);
+}
+
+int rt_route_jobs_list(struct rt_req *req, struct rt_err *err)
+{
+	const char *tags[RT_JOBS_FILTER_TAGS];
+	struct rt_jobs_filter filter = { .limit = 20 };
+	struct page page = { .more = false };
+	int rc;
+
+	if (parse_filter(req, &filter, tags, err) < 0)
+		return -1;
+	page.limit = (size_t)filter.limit++; /* one more shows that there is more */
+	rt_render_list_begin(&page.list);
+	rc = rt_store_jobs_list(req->server->store, &filter, add_job, &page, err);
+	rt_render_list_end(&page.list, page.more);
+	if (rc == 0)
+		rc = rt_answer_json(req, 200, &page.list.out, err);
+	rt_buf_release(&page.list.out);
+	return rc;
+}
+
+/* ---- /v1/jobs/{id} ---- */
+
+int rt_route_job_get(struct rt_req *req, struct rt_err *err)
+{
+	struct rt_buf body = RT_BUF_INIT;
+	struct rt_job job;
+
+	if (rt_store_job_get(req->server->store, req->params.value[0], &job, err) < 0)
+		return -1;
+	rt_render_job(&body, &job);
+	rt_job_release(&job);
+	return rt_answer_json(req, 200, &body, err);
+}

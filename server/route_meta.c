@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* /healthz, /readyz, /version, /openapi.json */
+#include <microhttpd.h>
+#include <sqlite3.h>
+#include <uv.h>
+
+#include "server/embedded.h"
+#include "server/respond.h"
+#include "server/routes.h"
+#include "server/server.h"
+
+int rt_route_healthz(struct rt_req *req, struct rt_err *err)
+{
+	struct rt_buf body = RT_BUF_INIT;
+
+	rt_buf_str(&body, "{\"status\":\"ok\"}");
+	return rt_answer_json(req, 200, &body, err);
+}
+
+int rt_route_readyz(struct rt_req *req, struct rt_err *err)
+{
+	struct rt_buf body = RT_BUF_INIT;
+
+	if (req->server->stopping)
+		return rt_fail(err, RT_UNAVAILABLE, "the server is going down");
+	if (rt_store_check(req->server->store, err) < 0) {
+		err->code = RT_UNAVAILABLE;
+		return -1;
+	}
+	rt_buf_str(&body, "{\"status\":\"ready\"}");
+	return rt_answer_json(req, 200, &body, err);
+}
+
+int rt_route_version(struct rt_req *req, struct rt_err *err)
+{
+	struct rt_buf body = RT_BUF_INIT;
+
+	rt_buf_fmt(&body,
+		   "{\"name\":\"retortd\",\"version\":\"%s\",\"api\":\"v1\",\"sqlite\":\"%s\",\"libuv\":\"%s\",\"libmicrohttpd\":\"%s\"}",
+		   RT_VERSION, sqlite3_libversion(), uv_version_string(), MHD_get_version());
+	return rt_answer_json(req, 200, &body, err);
+}
+
+int rt_route_openapi(struct rt_req *req, struct rt_err *err)
+{
+	const struct rt_embedded *file = rt_api_files;
+
+	if (!file->name)
+		return rt_fail(err, RT_NOT_FOUND, "this retortd was built without the API description");
+	return rt_answer_static(req, 200, "application/json", file->data, file->size, err);
+}

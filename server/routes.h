@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* All routes, and their handlers; one file for each resource (route_<resource>.c). */
+#ifndef RT_SERVER_ROUTES_H
+#define RT_SERVER_ROUTES_H
+
+#include "server/http.h"
+
+#define RT_SPEC_BODY_MAX   (1U << 20) /* bytes */
+#define RT_EVENTS_BODY_MAX (8U << 20)
+
+extern const struct rt_route rt_routes[];
+
+int rt_route_jobs_post(struct rt_req *req, struct rt_err *err);
+int rt_route_jobs_list(struct rt_req *req, struct rt_err *err);
+int rt_route_job_get(struct rt_req *req, struct rt_err *err);
+
+int rt_route_healthz(struct rt_req *req, struct rt_err *err);
+int rt_route_readyz(struct rt_req *req, struct rt_err *err);
+int rt_route_version(struct rt_req *req, struct rt_err *err);
+int rt_route_openapi(struct rt_req *req, struct rt_err *err);
+
+#endif

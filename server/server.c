@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "server/respond.h"
+#include "server/routes.h"
+
+#define ROUNDS_MAX 8 /* of requests in one turn, before the loop looks at its other handles */
+
+/* ---- the end of a turn ---- */
+
+void rt_server_answer_after_commit(struct rt_server *s, struct rt_req *req)
+{
+	req->next_commit = NULL;
+	*s->answers_end = req;
+	s->answers_end = &req->next_commit;
+}
+
+void rt_server_forget_answer(struct rt_server *s, struct rt_req *req)
+{
+	for (struct rt_req **at = &s->answers; *at; at = &(*at)->next_commit) {
+		if (*at != req)
+			continue;
+		*at = req->next_commit;
+		if (s->answers_end == &req->next_commit)
+			s->answers_end = at;
+		return;
+	}
+}
+
+static void commit_and_answer(struct rt_server *s)
+{
+	struct rt_err err = RT_ERR_INIT;
+	struct rt_req *req;
+	bool failed = rt_store_commit(s->store, &err) < 0;
+
+	if (failed)
+		rt_log(RT_LOG_ERROR, "-", "%s", err.msg);
+	while ((req = s->answers)) {
+		s->answers = req->next_commit;
+		if (!s->answers)
+			s->answers_end = &s->answers;
+		if (failed || !req->response)
+			rt_answer_error(req, &err);
+		if (req->response)
+			rt_req_resume(req);
+	}
+}
+
+void rt_server_flush(struct rt_server *s)
+{
+	/* Sending an answer lets the connection's next request in, which may write and wait in its turn. */
+	for (int round = 0; round < ROUNDS_MAX; round++) {
+		commit_and_answer(s);
+		if (!s->http.woken)
+			return;
+		rt_http_run(&s->http);
+	}
+	commit_and_answer(s);
+	if (s->http.woken)
+		rt_http_run_soon(&s->http);
+}
+
+static void on_prepare(uv_prepare_t *handle)
+{
+	rt_server_flush(handle->data);
+}
+
+static void on_check(uv_check_t *handle)
+{
+	rt_server_flush(handle->data);
+}
+
+/* ---- stopping ---- */
+
+static void finish(struct rt_server *s)
+{
+	rt_server_flush(s);
+	rt_http_stop(&s->http);
+	uv_close((uv_handle_t *)&s->prepare, NULL);
+	uv_close((uv_handle_t *)&s->check, NULL);
+	for (int i = 0; i < 2; i++)
+		uv_close((uv_handle_t *)&s->signals[i], NULL);
+	s->handles_ready = false;
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+	struct rt_server *s = handle->data;
+
+	(void)number;
+	if (s->stopping)
+		return;
+	s->stopping = true;
+	rt_log(RT_LOG_INFO, "-", "stopping");
+	finish(s);
+}
+
+/* ---- opening ---- */
+
+static int lock_data_dir(struct rt_server *s, struct rt_err *err)
+{
+	char *path = rt_path_join(s->data_dir, "retort.lock"), pid[32] = "";
+	ssize_t n;
+	int rc = -1;
+
+	if (!path)
+		return rt_fail(err, RT_NO_MEMORY, "no memory to open the data directory");
+	s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	if (s->lock_fd < 0) {
+		rt_fail_errno(err, errno, "cannot write in --data %s", s->options->data);
+	} else if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+		n = pread(s->lock_fd, pid, sizeof pid - 1, 0);
+		pid[n > 0 ? n : 0] = '\0';
+		pid[strspn(pid, "0123456789")] = '\0';
+		rt_fail(err, RT_CONFLICT, "another retortd (process %s) uses --data %s", pid[0] ? pid : "unknown",
+			s->options->data);
+	} else {
+		snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
+		if (ftruncate(s->lock_fd, 0) == 0 && pwrite(s->lock_fd, pid, strlen(pid), 0) > 0)
+			rc = 0;
+		else
+			rt_fail_errno(err, errno, "cannot write in --data %s", s->options->data);
+	}
+	free(path);
+	return rc;
+}
+
+static int open_data_dir(struct rt_server *s, struct rt_err *err)
+{
+	char *db = NULL, *runs = NULL;
+	int rc = -1;
+
+	if (rt_dir_make(s->options->data, err) < 0)
+		return rt_fail_in(err, "--data %s", s->options->data);
+	s->data_dir = realpath(s->options->data, NULL);
+	if (!s->data_dir)
+		return rt_fail_errno(err, errno, "--data %s", s->options->data);
+	if (lock_data_dir(s, err) < 0)
+		return -1;
+	db = rt_path_join(s->data_dir, "retort.db");
+	runs = rt_path_join(s->data_dir, "runs");
+	if (!db || !runs) {
+		rt_fail(err, RT_NO_MEMORY, "no memory to open the data directory");
+		goto out;
+	}
+	if (rt_dir_make(runs, err) < 0 || rt_store_open(db, &s->store, err) < 0)
+		goto out;
+	s->jobs.roots.runs_dir = runs;
+	runs = NULL;
+	rc = 0;
+out:
+	free(db);
+	free(runs);
+	return rc;
+}
+
+static void on_event(void *arg, const char *job_id)
+{
+	(void)arg;
+	(void)job_id;
+}
+
+static int start_handles(struct rt_server *s, struct rt_err *err)
+{
+	static const int numbers[2] = { SIGTERM, SIGINT };
+	int rc = uv_loop_init(&s->loop);
+
+	if (rc < 0)
+		return rt_fail(err, RT_INTERNAL, "cannot make a loop: %s", uv_strerror(rc));
+	s->loop_ready = true;
+	uv_prepare_init(&s->loop, &s->prepare);
+	uv_check_init(&s->loop, &s->check);
+	s->prepare.data = s->check.data = s;
+	for (int i = 0; i < 2; i++) {
+		uv_signal_init(&s->loop, &s->signals[i]);
+		s->signals[i].data = s;
+	}
+	s->handles_ready = true;
+	uv_prepare_start(&s->prepare, on_prepare);
+	uv_check_start(&s->check, on_check);
+	for (int i = 0; i < 2; i++) {
+		rc = uv_signal_start(&s->signals[i], on_signal, numbers[i]);
+		if (rc < 0)
+			return rt_fail(err, RT_INTERNAL, "cannot watch signals: %s", uv_strerror(rc));
+	}
+	return 0;
+}
+
+int rt_server_open(struct rt_server *s, const struct rt_options *options, struct rt_err *err)
+{
+	memset(s, 0, sizeof *s);
+	s->options = options;
+	s->lock_fd = -1;
+	s->answers_end = &s->answers;
+	for (size_t i = 0; i < options->models_root_count; i++) {
+		if (rt_roots_add(&s->jobs.roots, options->models_roots[i], err) < 0)
+			return -1;
+	}
+	if (open_data_dir(s, err) < 0 || start_handles(s, err) < 0)
+		return -1;
+	s->jobs.store = s->store;
+	s->jobs.on_event = on_event;
+	s->jobs.arg = s;
+	return rt_http_start(&s->http, s, rt_routes, options->listen, err);
+}
+
+int rt_server_run(struct rt_server *s)
+{
+	return uv_run(&s->loop, UV_RUN_DEFAULT) == 0 ? 0 : -1;
+}
+
+void rt_server_close(struct rt_server *s)
+{
+	if (s->handles_ready)
+		finish(s);
+	if (s->loop_ready) {
+		uv_run(&s->loop, UV_RUN_DEFAULT); /* the close callbacks */
+		uv_loop_close(&s->loop);
+	}
+	rt_store_close(s->store);
+	rt_roots_release(&s->jobs.roots);
+	free(s->data_dir);
+	if (s->lock_fd >= 0)
+		close(s->lock_fd);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The server: everything that is shared hangs from one struct rt_server, which main owns. One thread, one libuv loop.
+ *
+ * A turn of the loop: callbacks run (HTTP requests, workers that exit, timers); their writes collect in one transaction.
+ * Before the loop waits again rt_server_flush commits it, and only then are the answers to those writes sent, the followers
+ * of events woken and free slots filled. */
+#ifndef RT_SERVER_SERVER_H
+#define RT_SERVER_SERVER_H
+
+#include <stdbool.h>
+#include <uv.h>
+
+#include "base/err.h"
+#include "server/http.h"
+#include "server/jobs.h"
+#include "server/options.h"
+
+struct rt_server {
+	uv_loop_t loop;
+	bool loop_ready;
+	const struct rt_options *options; /* borrowed from main */
+	char *data_dir;                   /* real path */
+	int lock_fd;                      /* holds DATA/retort.lock */
+	struct rt_store *store;
+	struct rt_jobs jobs;
+	struct rt_http http;
+	uv_prepare_t prepare;
+	uv_check_t check;
+	uv_signal_t signals[2];
+	bool handles_ready;
+	bool stopping;
+	struct rt_req *answers, **answers_end; /* that wait for the commit */
+};
+
+/* Takes the data directory, opens the store, recovers what an earlier server left, and listens. */
+int rt_server_open(struct rt_server *s, const struct rt_options *options, struct rt_err *err);
+int rt_server_run(struct rt_server *s); /* until SIGTERM or SIGINT; 0 */
+void rt_server_close(struct rt_server *s); /* a half-open one is fine */
+
+/* For respond.c and http.c: an answer that waits for the commit, and one that must not any more. */
+void rt_server_answer_after_commit(struct rt_server *s, struct rt_req *req);
+void rt_server_forget_answer(struct rt_server *s, struct rt_req *req);
+/* Commits the turn's writes and does what waits for that. */
+void rt_server_flush(struct rt_server *s);
+
+#endif

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Jobs in the store: rows in and out. Which changes are allowed is life.h's business, not this module's. */
+#ifndef RT_SERVER_STORE_JOBS_H
+#define RT_SERVER_STORE_JOBS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/id.h"
+#include "server/life.h"
+#include "server/store.h"
+
+/* Strings may be NULL where the column may; integers are RT_SQL_NO_INT and reals NaN when not known. */
+struct rt_job {
+	char *id, *name;
+	enum rt_job_status status;
+	char *phase;
+	int64_t priority;
+	char *spec, *original_spec, *loss; /* JSON */
+	int64_t max_runtime_s;
+	int64_t attempt; /* runs so far */
+	char *run_id;    /* the latest */
+	bool delete_wanted;
+	char *error;   /* JSON */
+	char *history; /* JSON list */
+	int64_t created_ms, updated_ms, started_ms, finished_ms;
+	int64_t progress_ms;
+	double percent;
+	int64_t epoch, total_epochs;
+	double eta_s;
+	int64_t best_epoch;
+	double best_accuracy;
+	char *best_checkpoint_id, *last_checkpoint_id;
+};
+
+/* Adds the job with its tags. All strings are copied. */
+int rt_store_job_add(struct rt_store *st, const struct rt_job *job, char *const *tags, size_t tag_count,
+		     struct rt_err *err);
+/* RT_NOT_FOUND names the id. The caller releases *ret. */
+int rt_store_job_get(struct rt_store *st, const char *id, struct rt_job *ret, struct rt_err *err);
+void rt_job_release(struct rt_job *job); /* a zeroed one is fine */
+
+struct rt_jobs_filter {
+	unsigned statuses;       /* bit per enum rt_job_status; 0: all */
+	const char *const *tags; /* a job must have them all */
+	size_t tag_count;        /* up to RT_JOBS_FILTER_TAGS */
+	const char *after;       /* an id, or NULL */
+	bool oldest_first;
+	int64_t limit;
+};
+#define RT_JOBS_FILTER_TAGS 16
+/* Calls each() for every job in order; the job and its strings are borrowed for that call. */
+int rt_store_jobs_list(struct rt_store *st, const struct rt_jobs_filter *filter,
+		       void (*each)(void *arg, const struct rt_job *job), void *arg, struct rt_err *err);
+int rt_store_jobs_count(struct rt_store *st, enum rt_job_status status, int64_t *ret, struct rt_err *err);
+
+/* The queued job whose turn it is: priority, then age. 1 and ret_id, 0 when none is queued, -1. */
+int rt_store_job_next(struct rt_store *st, char ret_id[RT_ID_SIZE], struct rt_err *err);
+
+/* What a move changes. entry: JSON {status, phase, at, message}, appended to the history. error: JSON or NULL (stays). */
+int rt_store_job_set_status(struct rt_store *st, const char *id, enum rt_job_status status, const char *phase,
+			    const char *entry, const char *error, int64_t now_ms, struct rt_err *err);
+int rt_store_job_set_run(struct rt_store *st, const char *id, const char *run_id, int64_t attempt, int64_t now_ms,
+			 struct rt_err *err);
+int rt_store_job_set_phase(struct rt_store *st, const char *id, const char *phase, const char *entry, int64_t now_ms,
+			   struct rt_err *err);
+/* Values that are not known (RT_SQL_NO_INT, NaN) leave percent and epoch as they are and clear eta_s. */
+int rt_store_job_set_progress(struct rt_store *st, const char *id, double percent, int64_t epoch, double eta_s,
+			      int64_t now_ms, struct rt_err *err);
+int rt_store_job_clear_progress(struct rt_store *st, const char *id, struct rt_err *err); /* a new attempt begins */
+int rt_store_job_set_best(struct rt_store *st, const char *id, int64_t epoch, double accuracy, const char *checkpoint_id,
+			  struct rt_err *err);
+int rt_store_job_set_last(struct rt_store *st, const char *id, const char *checkpoint_id, struct rt_err *err);
+int rt_store_job_want_delete(struct rt_store *st, const char *id, struct rt_err *err);
+/* Removes the job and all rows that belong to it. */
+int rt_store_job_delete(struct rt_store *st, const char *id, struct rt_err *err);
+
+#endif

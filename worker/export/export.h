@@ -25,17 +25,18 @@ struct rt_epoch_record {
 
 /* All borrowed. */
 struct rt_export {
-	const json_t *config;	    /* the student's config.json as read: every field of it stays */
-	const char *architecture;   /* "RobertaForSequenceClassification"; NULL: made from config's model_type */
-	const char *const *labels;  /* class names in id order */
+	const json_t *config; /* the student's config.json as read: every field of it stays */
+	const char
+		*architecture; /* "RobertaForSequenceClassification"; NULL: made from config's model_type */
+	const char *const *labels; /* class names in id order */
 	size_t label_count;
-	const char *tokenizer_dir;  /* its tokenizer files are copied byte for byte */
+	const char *tokenizer_dir; /* its tokenizer files are copied byte for byte */
 	const struct rt_spec *spec;
 	const struct rt_epoch_record *epochs; /* all so far, oldest first; at least one */
 	size_t epoch_count;
-	int64_t max_steps;	    /* optimizer steps of the whole run */
+	int64_t max_steps;	     /* optimizer steps of the whole run */
 	const char *best_checkpoint; /* id (ckpt_…) of the best so far; NULL: none yet */
-	double best_metric;	    /* its metric_for_best_model; NaN: none yet */
+	double best_metric;	     /* its metric_for_best_model; NaN: none yet */
 	int64_t train_rows, validation_rows;
 	const char *precision; /* as used: "fp32", "bf16"; NULL: the spec's */
 };

@@ -132,7 +132,7 @@ int rt_map_open(const char *path, struct rt_map *ret, struct rt_err *err)
 {
 	struct stat st;
 	void *at = NULL;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not keep us: it is refused below */
 
 	if (fd < 0)
 		return rt_fail_errno(err, errno, "cannot open %s", path);

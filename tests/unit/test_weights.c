@@ -9,6 +9,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include <sys/stat.h>
+
 #include "base/file.h"
 #include "base/json.h"
 #include "worker/weights/part.h"
@@ -406,6 +408,50 @@ static void open_refuses_another_frameworks_layout(void **state)
 	rt_buf_release(&file);
 }
 
+static void open_refuses_what_is_no_file_of_weights(void **state)
+{
+	struct rt_err err = RT_ERR_INIT;
+	struct rt_weights *w = NULL;
+	char want[300];
+
+	(void)state;
+	assert_int_equal(rt_dir_make(in_dir("lfs"), NULL), 0);
+	write_text("lfs/model.safetensors",
+		   "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n");
+	assert_int_equal(rt_weights_open(in_dir("lfs"), &w, &err), -1);
+	snprintf(want, sizeof want,
+		 "%s: it is a pointer of Git LFS, not the weights; fetch them with 'git lfs pull'",
+		 in_dir("lfs/model.safetensors"));
+	assert_string_equal(err.msg, want);
+	/* a pipe without a writer must not hold us up */
+	assert_int_equal(rt_dir_make(in_dir("pipe"), NULL), 0);
+	assert_int_equal(mkfifo(in_dir("pipe/model.safetensors"), 0600), 0);
+	assert_int_equal(rt_weights_open(in_dir("pipe"), &w, &err), -1);
+	snprintf(want, sizeof want, "%s is not a regular file", in_dir("pipe/model.safetensors"));
+	assert_string_equal(err.msg, want);
+	assert_null(w);
+}
+
+static void index_of_many_megabytes_is_refused(void **state)
+{
+	struct rt_buf text = RT_BUF_INIT;
+	struct rt_err err = RT_ERR_INIT;
+	struct rt_weights *w = NULL;
+
+	(void)state;
+	assert_int_equal(rt_dir_make(in_dir("big"), NULL), 0);
+	rt_buf_str(&text, "{\"weight_map\":[");
+	while (text.len < (4 << 20))
+		rt_buf_str(&text, "[],[],[],[],[],[],[],[],");
+	rt_buf_str(&text, "0]}");
+	assert_int_equal(rt_buf_check(&text, NULL), 0);
+	write_text("big/model.safetensors.index.json", text.data);
+	assert_int_equal(rt_weights_open(in_dir("big"), &w, &err), -1);
+	assert_int_equal(err.code, RT_TOO_LARGE);
+	assert_null(w);
+	rt_buf_release(&text);
+}
+
 static void index_is_checked_against_its_shards(void **state)
 {
 	static const float f[] = { 1, 2 };
@@ -541,6 +587,8 @@ int main(void)
 		cmocka_unit_test(write_refuses_what_would_not_read),
 		cmocka_unit_test(open_says_what_it_looked_for),
 		cmocka_unit_test(open_refuses_another_frameworks_layout),
+		cmocka_unit_test(open_refuses_what_is_no_file_of_weights),
+		cmocka_unit_test(index_of_many_megabytes_is_refused),
 		cmocka_unit_test(index_is_checked_against_its_shards),
 		cmocka_unit_test(reference_models_open),
 	};

@@ -22,6 +22,10 @@ struct rt_weights {
 int rt_safetensors_parse(const unsigned char *bytes, size_t n, const char *what, struct rt_weights **ret,
 			 struct rt_err *err);
 
+/* What a clone without Git LFS has in the place of each large file. */
+bool rt_weights_is_lfs_pointer(const unsigned char *bytes, size_t n);
+#define RT_WEIGHTS_LFS_WORDS "it is a pointer of Git LFS, not the weights; fetch them with 'git lfs pull'"
+
 /* Sorts by name. Returns a name that stands twice, or NULL. */
 const char *rt_weights_sort(struct rt_weights *w);
 

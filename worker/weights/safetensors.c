@@ -527,6 +527,8 @@ int rt_safetensors_parse(const unsigned char *bytes, size_t n, const char *what,
 	size_t valid;
 	int rc = -1;
 
+	if (rt_weights_is_lfs_pointer(bytes, n))
+		return rt_fail(err, RT_INVALID, "%s: " RT_WEIGHTS_LFS_WORDS, what);
 	if (n < 8)
 		return rt_fail(err, RT_INVALID,
 			       "%s: the file has %zu bytes; a safetensors file has at least 10", what, n);

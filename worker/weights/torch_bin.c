@@ -303,9 +303,8 @@ static int check_kind(const unsigned char *bytes, size_t n, struct rt_err *err)
 
 	if (n == 0)
 		return rt_fail(err, RT_INVALID, "the file is empty");
-	if (starts(bytes, n, 0, "version https://git-lfs"))
-		return rt_fail(err, RT_INVALID,
-			       "it is a pointer of Git LFS, not the weights; fetch them with 'git lfs pull'");
+	if (rt_weights_is_lfs_pointer(bytes, n))
+		return rt_fail(err, RT_INVALID, RT_WEIGHTS_LFS_WORDS);
 	if (starts(bytes, n, 257, "ustar"))
 		return rt_fail(err, RT_UNSUPPORTED, "it is a tar file of PyTorch before 0.1.10; %s", again);
 	if (starts(bytes, n, 0, "PYTORCH1"))

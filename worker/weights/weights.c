@@ -77,6 +77,13 @@ const struct rt_tensor *rt_weights_find(const struct rt_weights *w, const char *
 	return w->count ? bsearch(&key, w->tensors, w->count, sizeof key, by_name) : NULL;
 }
 
+bool rt_weights_is_lfs_pointer(const unsigned char *bytes, size_t n)
+{
+	static const char start[] = "version https://git-lfs";
+
+	return n >= strlen(start) && memcmp(bytes, start, strlen(start)) == 0;
+}
+
 const char *rt_weights_sort(struct rt_weights *w)
 {
 	if (w->count == 0)
@@ -139,7 +146,7 @@ static int open_shards(const char *dir, json_t *map, open_fn *open_one, struct r
 
 	json_object_foreach(map, tensor, value)
 	{
-		char quoted[RT_UTF8_QUOTE_SIZE];
+		char quoted[RT_UTF8_QUOTE_SIZE], shard[RT_UTF8_QUOTE_SIZE];
 		const char *file = json_string_value(value);
 		struct rt_weights **grown;
 		char *path;
@@ -165,7 +172,8 @@ static int open_shards(const char *dir, json_t *map, open_fn *open_one, struct r
 		free(path);
 		if (rc < 0)
 			return rt_fail_in(err, "tensor '%s' is in the shard '%s'",
-					  rt_utf8_quote(tensor, strlen(tensor), quoted), file);
+					  rt_utf8_quote(tensor, strlen(tensor), quoted),
+					  rt_utf8_quote(file, strlen(file), shard));
 		w->part_count++;
 	}
 	return 0;
@@ -176,7 +184,7 @@ static int open_index(const char *dir, const char *path, open_fn *open_one, stru
 {
 	json_t *index = rt_json_read(path, INDEX_MAX_BYTES, err), *map, *value, *files = json_object();
 	struct rt_weights *w = calloc(1, sizeof *w);
-	char quoted[RT_UTF8_QUOTE_SIZE];
+	char quoted[RT_UTF8_QUOTE_SIZE], shard[RT_UTF8_QUOTE_SIZE];
 	const char *name, *twice;
 	int rc = -1;
 
@@ -203,7 +211,8 @@ static int open_index(const char *dir, const char *path, open_fn *open_one, stru
 
 		if (!rt_weights_find(part, name)) {
 			rt_fail(err, RT_INVALID, "%s: tensor '%s' is not in its shard '%s'", path,
-				rt_utf8_quote(name, strlen(name), quoted), file);
+				rt_utf8_quote(name, strlen(name), quoted),
+				rt_utf8_quote(file, strlen(file), shard));
 			goto out;
 		}
 	}

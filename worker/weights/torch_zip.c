@@ -26,7 +26,7 @@ static const struct rt_zip_entry *find(const struct archive *a, const char *part
 	size_t part_len = strlen(part), len = a->folder_len + 1 + part_len + key_len;
 	char name[NAME_MAX_BYTES];
 
-	if (key_len > sizeof name || len > sizeof name)
+	if (a->folder_len > sizeof name || key_len > sizeof name || len > sizeof name) /* no sum wraps */
 		return NULL;
 	memcpy(name, a->folder, a->folder_len);
 	name[a->folder_len] = '/';

@@ -10,5 +10,6 @@ struct rt_cmd {
 };
 
 int rt_cmd_doctor(int argc, char **argv);
+int rt_cmd_logits(int argc, char **argv);
 
 #endif

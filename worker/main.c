@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <sodium.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "worker/cmd.h"
@@ -21,9 +20,6 @@ static void usage(FILE *to)
 
 int main(int argc, char **argv)
 {
-	/* Before any thread exists: OpenMP threads that spin while another process needs the core cost eight times
-	 * the step (docs/performance.md). A user's own setting stays. */
-	setenv("OMP_WAIT_POLICY", "PASSIVE", 0);
 	if (sodium_init() < 0) {
 		fprintf(stderr, "retort-worker: libsodium cannot be used on this machine\n");
 		return 1;

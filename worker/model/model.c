@@ -405,6 +405,11 @@ int64_t rt_model_vocab_size(const struct rt_model *m)
 	return m->config.vocab_size;
 }
 
+int64_t rt_model_type_count(const struct rt_model *m)
+{
+	return m->config.type_vocab_size;
+}
+
 bool rt_model_uses_token_types(const struct rt_model *m)
 {
 	return m->family->token_types;

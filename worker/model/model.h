@@ -75,6 +75,7 @@ int64_t rt_model_hidden_size(const struct rt_model *m);
 int64_t rt_model_max_length(const struct rt_model *m); /* tokens a row may have, special ones included */
 int64_t rt_model_pad_id(const struct rt_model *m);     /* what to pad input_ids with */
 int64_t rt_model_vocab_size(const struct rt_model *m);
+int64_t rt_model_type_count(const struct rt_model *m); /* token types there are: at least 1 */
 bool rt_model_uses_token_types(
 	const struct rt_model *m); /* false: a tokenizer's type ids are not for this family */
 size_t rt_model_label_count(const struct rt_model *m);

@@ -164,8 +164,7 @@ static void introduction(struct rt_buf *out, const struct rt_export *x)
 	number(out, e->eval_accuracy);
 	rt_buf_str(out, ", loss ");
 	number(out, e->eval_loss);
-	rt_buf_str(out,
-		   ". The checkpoint was chosen by the same split, so expect slightly less on new texts.\n");
+	rt_buf_str(out, ". Checkpoints are chosen by this split, so expect slightly less on new texts.\n");
 }
 
 static void how_to_use(struct rt_buf *out)

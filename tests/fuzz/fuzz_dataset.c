@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A dataset's file: the first byte picks the format (c CSV, t TSV, l JSON Lines, others JSON) and, in its case, whether
+ * class names come from outside. */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/utf8.h"
+#include "worker/data/dataset.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static char dir[64];
+
+static void remove_dir(void)
+{
+	rt_dir_remove(dir, NULL);
+}
+
+static void check_split(const struct rt_dataset *ds, const struct rt_split *split)
+{
+	if (split->n > 0 && !split->name)
+		abort();
+	for (size_t i = 0; i < split->n; i++) {
+		const struct rt_row *r = &split->rows[i];
+
+		if (r->len == 0 || r->text[r->len] || rt_utf8_valid(r->text, r->len) < r->len || r->line == 0)
+			abort();
+		if (r->pair && (r->pair_len == 0 || r->pair[r->pair_len]))
+			abort();
+		if (r->label >= (int64_t)ds->label_count || r->label < (split == &ds->test ? -1 : 0))
+			abort();
+	}
+}
+
+static void check(const struct rt_dataset *ds)
+{
+	int32_t *map = malloc((ds->label_count + 1) * sizeof *map);
+	struct rt_dataset_stats st;
+
+	if (ds->train.n == 0 || ds->label_count == 0 || !map)
+		abort();
+	check_split(ds, &ds->train);
+	check_split(ds, &ds->validation);
+	check_split(ds, &ds->test);
+	if (rt_labels_match((const char *const *)ds->labels, ds->label_count, ds, map, NULL, NULL) < 0)
+		abort();
+	for (size_t i = 0; i < ds->label_count; i++) {
+		if (map[i] != (int32_t)i)
+			abort();
+	}
+	free(map);
+	if (rt_dataset_stats(ds, &st, NULL) < 0 || st.train_duplicates >= ds->train.n ||
+	    st.validation_leaks > ds->validation.n || st.test_leaks > ds->test.n)
+		abort();
+	free(st.label_rows);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static const char *const classes[] = { "x", "y", "oos" };
+	struct rt_dataset_options o = { .validation_optional = true };
+	struct rt_err err = RT_ERR_INIT;
+	struct rt_dataset *ds;
+	const char *end;
+	char path[128];
+	FILE *f;
+
+	if (size == 0)
+		return 0;
+	if (!dir[0]) {
+		strcpy(dir, "/tmp/rt_fuzz_dataset_XXXXXX");
+		if (!mkdtemp(dir) || atexit(remove_dir) != 0)
+			abort();
+	}
+	end = (data[0] | 0x20) == 'c' ? "csv" : (data[0] | 0x20) == 't' ? "tsv" : (data[0] | 0x20) == 'l' ? "jsonl" : "json";
+	if (data[0] >= 'A' && data[0] <= 'Z') {
+		o.class_names = classes;
+		o.class_name_count = 3;
+	}
+	snprintf(path, sizeof path, "%s/data.%s", dir, end);
+	f = fopen(path, "wb");
+	if (!f || fwrite(data + 1, 1, size - 1, f) != size - 1 || fclose(f) != 0)
+		abort();
+	if (rt_dataset_open(path, &o, &ds, &err) < 0) {
+		if (err.code == RT_OK || !err.msg[0])
+			abort(); /* a refusal says why */
+		return 0;
+	}
+	check(ds);
+	rt_dataset_close(ds);
+	return 0;
+}

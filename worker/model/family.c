@@ -21,11 +21,12 @@ const struct rt_family *rt_family_find(const json_t *config, struct rt_err *err)
 		rt_fail_in(err, "config.json");
 		return NULL;
 	}
-	for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
-		if (type && strcmp(families[i]->model_type, type) == 0)
+	for (size_t i = 0; type && i < sizeof families / sizeof *families; i++) {
+		if (strcmp(families[i]->model_type, type) == 0)
 			return families[i];
-		rt_buf_fmt(&known, "%s%s", i ? ", " : "", families[i]->model_type);
 	}
+	for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+		rt_buf_fmt(&known, "%s%s", i ? ", " : "", families[i]->model_type);
 	if (type)
 		rt_fail(err, RT_UNSUPPORTED,
 			"config.json: model_type '%s' is not supported (supported are %s)", type,

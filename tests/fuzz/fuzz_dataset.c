@@ -76,7 +76,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (!mkdtemp(dir) || atexit(remove_dir) != 0)
 			abort();
 	}
-	end = (data[0] | 0x20) == 'c' ? "csv" : (data[0] | 0x20) == 't' ? "tsv" : (data[0] | 0x20) == 'l' ? "jsonl" : "json";
+	end = (data[0] | 0x20) == 'c'	? "csv"
+	      : (data[0] | 0x20) == 't' ? "tsv"
+	      : (data[0] | 0x20) == 'l' ? "jsonl"
+					: "json";
 	if (data[0] >= 'A' && data[0] <= 'Z') {
 		o.class_names = classes;
 		o.class_name_count = 3;

@@ -8,7 +8,9 @@
 
 #include "base/utf8.h"
 
-#define CHUNK_BYTES ((size_t)1 << 20)
+/* chunks double from the first size to the last */
+#define CHUNK_FIRST ((size_t)16 << 10)
+#define CHUNK_LAST  ((size_t)1 << 20)
 
 struct rt_arena_chunk {
 	struct rt_arena_chunk *next;
@@ -22,8 +24,10 @@ static void *take(struct rt_arena *a, size_t n, size_t align, struct rt_err *err
 	size_t at = c ? (c->used + align - 1) / align * align : 0;
 
 	if (!c || at > c->size || c->size - at < n) {
-		size_t size = n > CHUNK_BYTES ? n : CHUNK_BYTES;
+		size_t size = !c ? CHUNK_FIRST : c->size < CHUNK_LAST ? c->size * 2 : CHUNK_LAST;
 
+		if (size < n)
+			size = n;
 		c = malloc(sizeof *c + size);
 		if (!c) {
 			rt_fail(err, RT_NO_MEMORY, "no memory for the dataset");

@@ -318,6 +318,7 @@ static void take_field(struct rt_spec *spec, const struct field *f, const json_t
 		for (size_t i = 0; i < n; i++) {
 			if (json_is_string(v) && strcmp(json_string_value(v), f->words[i]) == 0) {
 				*(int *)slot(spec, f) = (int)i;
+				rt_buf_release(&list);
 				return;
 			}
 			rt_buf_fmt(&list, "%s%s", i ? ", " : "", f->words[i]);

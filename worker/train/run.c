@@ -2,7 +2,6 @@
 #include "worker/train/run.h"
 
 #include <math.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include "base/json.h"
 #include "worker/export/export.h"
 #include "worker/export/tb.h"
+#include "worker/torch/machine.h"
 #include "worker/train/checkpoints.h"
 #include "worker/train/journal.h"
 #include "worker/train/setup.h"
@@ -100,14 +100,6 @@ static int should_go_on(void *ctx, struct rt_err *err)
 	return 0;
 }
 
-static int allowed_cpus(void)
-{
-	cpu_set_t set;
-	int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-
-	return n > 0 ? n : 1;
-}
-
 static json_t *problems_json(const struct rt_problems *p)
 {
 	struct rt_buf text = RT_BUF_INIT;
@@ -136,29 +128,32 @@ static int read_spec(struct run *r, struct rt_err *err)
 
 static int tell_started(struct run *r, struct rt_err *err)
 {
-	char blas[200], path[400];
+	struct rt_machine m;
 	int student, teacher;
-	bool fast = tc_blas(blas, sizeof blas, path, sizeof path);
 	json_t *data;
 
+	if (rt_machine_check(r->o->dir, &m, err) < 0)
+		return -1;
+	/* a precision this machine does not have is refused in a moment, with its field; here stands what was asked for */
 	if (rt_setup_precision("precision", r->spec.precision, &student, NULL) < 0)
 		student = r->spec.precision;
 	if (rt_setup_precision("teacher_precision", r->spec.teacher_precision, &teacher, NULL) < 0)
 		teacher = r->spec.teacher_precision;
-	data = json_pack("{sisisIssssssssssso*so*}", "pid", (int)getpid(), "threads", r->threads, "seed",
-			 (json_int_t)r->spec.seed, "precision", rt_spec_word("precision", student),
+	data = json_pack("{si si sI ss ss ss ss ss so so so}", "pid", (int)getpid(), "threads", r->threads,
+			 "seed", (json_int_t)r->spec.seed, "precision", rt_spec_word("precision", student),
 			 "teacher_precision", rt_spec_word("teacher_precision", teacher), "version",
-			 RT_VERSION, "torch", tc_version(), "blas", blas, "spec", rt_spec_json(&r->spec),
-			 "loss", rt_spec_loss_json(&r->spec));
+			 RT_VERSION, "torch", tc_version(), "blas", m.blas, "matmul_gflops",
+			 real(m.fp32_gflops), "spec", rt_spec_json(&r->spec), "loss",
+			 rt_spec_loss_json(&r->spec));
 	if (rt_journal_write(r->journal, "run.started", "info", data, err,
 			     "retort-worker %s, libtorch %s, %d threads", RT_VERSION, tc_version(),
 			     r->threads) < 0)
 		return -1;
-	if (fast)
-		return 0;
-	return rt_journal_write(
-		r->journal, "log", "warn", NULL, err,
-		"matrix products are served by %s, which is slow; install libopenblas0-pthread", blas);
+	for (size_t i = 0; i < m.advice_count; i++) {
+		if (rt_journal_write(r->journal, "log", "warn", NULL, err, "%s", m.advice[i]) < 0)
+			return -1;
+	}
+	return 0;
 }
 
 static int tell_warnings(struct run *r, struct rt_err *err)
@@ -662,7 +657,7 @@ static int run_all(struct run *r, struct rt_err *err)
 		return -1;
 	r->threads = r->o->threads > 0	   ? r->o->threads
 		     : r->spec.threads > 0 ? (int)r->spec.threads
-					   : allowed_cpus();
+					   : rt_machine_cpus();
 	if (tc_set_threads(r->threads, err) < 0 || tell_started(r, err) < 0 || set_up(r, err) < 0)
 		return -1;
 	if (r->setup->teacher.model && ask_teacher(r, err) < 0)

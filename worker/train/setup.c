@@ -102,13 +102,10 @@ static int open_model(struct work *w, const char *pointer, const char *dir,
 
 	if (tick(w) < 0)
 		return -1;
-	if (check_reference(w, pointer + 1, dir, &why) < 0 ||
-	    rt_model_open(dir, how, &m->model, &m->report, &why) < 0) {
-		if (blame(w, pointer, &why) < 0)
-			return -1;
-		if (why.code == RT_NOT_FOUND && m->model == NULL && !rt_file_is_dir(dir))
-			return 0; /* one sentence on a folder that is not there is enough */
-	}
+	if (check_reference(w, pointer + 1, dir, &why) < 0)
+		return blame(w, pointer, &why);
+	if (rt_model_open(dir, how, &m->model, &m->report, &why) < 0 && blame(w, pointer, &why) < 0)
+		return -1;
 	if (rt_tokenizer_open(dir, &m->tokenizer, &why) < 0)
 		return blame(w, pointer, &why);
 	if (!m->model)

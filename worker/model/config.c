@@ -2,7 +2,6 @@
 #include "worker/model/config.h"
 
 #include <math.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +17,12 @@ static int read_field(const json_t *json, const struct rt_config_field *f, struc
 	double v = isnan(f->fallback) ? c->hidden_dropout : f->fallback;
 	int64_t i = (int64_t)v;
 
+	if (f->kind == RT_FIELD_BOOL) {
+		*(bool *)to = v != 0;
+		if (rt_json_get_bool(json, f->key, to, err) < 0)
+			return rt_fail_in(err, "config.json");
+		return 0;
+	}
 	if (f->kind == RT_FIELD_INT ? rt_json_get_i64(json, f->key, &i, err) < 0
 				    : rt_json_get_real(json, f->key, &v, err) < 0)
 		return rt_fail_in(err, "config.json");
@@ -33,7 +38,8 @@ static int read_field(const json_t *json, const struct rt_config_field *f, struc
 	return 0;
 }
 
-static int read_activation(const json_t *json, const char *key, enum rt_activation *ret, struct rt_err *err)
+int rt_config_activation(const json_t *json, const char *key, const char *fallback, enum rt_activation *ret,
+			 struct rt_err *err)
 {
 	static const struct {
 		const char *name;
@@ -45,7 +51,7 @@ static int read_activation(const json_t *json, const char *key, enum rt_activati
 		{ "silu", RT_ACT_SILU },	   { "swish", RT_ACT_SILU },
 		{ "tanh", RT_ACT_TANH },
 	};
-	const char *name = "gelu";
+	const char *name = fallback;
 
 	if (rt_json_get_str(json, key, &name, err) < 0)
 		return rt_fail_in(err, "config.json");
@@ -60,6 +66,17 @@ static int read_activation(const json_t *json, const char *key, enum rt_activati
 		       "gelu_fast, relu, silu, "
 		       "swish, tanh)",
 		       key, name);
+}
+
+int rt_config_refuse_true(const json_t *json, const char *key, struct rt_err *err)
+{
+	bool v = false;
+
+	if (rt_json_get_bool(json, key, &v, err) < 0)
+		return rt_fail_in(err, "config.json");
+	if (v)
+		return rt_fail(err, RT_UNSUPPORTED, "config.json: %s true is not supported", key);
+	return 0;
 }
 
 /* Fields with one value that we compute; any other is refused. */
@@ -86,13 +103,8 @@ static int refuse_others(const json_t *json, struct rt_err *err)
 				       words[i].only);
 	}
 	for (size_t i = 0; i < sizeof must_be_false / sizeof *must_be_false; i++) {
-		bool v = false;
-
-		if (rt_json_get_bool(json, must_be_false[i], &v, err) < 0)
-			return rt_fail_in(err, "config.json");
-		if (v)
-			return rt_fail(err, RT_UNSUPPORTED, "config.json: %s true is not supported",
-				       must_be_false[i]);
+		if (rt_config_refuse_true(json, must_be_false[i], err) < 0)
+			return -1;
 	}
 	for (size_t i = 0; i < sizeof must_be_empty / sizeof *must_be_empty; i++) {
 		const json_t *v = json_object_get(json, must_be_empty[i]);
@@ -177,6 +189,11 @@ static int check_together(const struct rt_config *c, struct rt_err *err)
 			err, RT_INVALID,
 			"config.json: the hidden size %lld must be a multiple of the number of heads %lld",
 			(long long)c->hidden_size, (long long)c->heads);
+	if (c->layers % c->groups != 0)
+		return rt_fail(err, RT_INVALID,
+			       "config.json: the number of layers %lld must be a multiple of the number of "
+			       "groups %lld",
+			       (long long)c->layers, (long long)c->groups);
 	if (c->pad_id >= c->vocab_size)
 		return rt_fail(err, RT_INVALID,
 			       "config.json: pad_token_id %lld is outside the vocabulary of %lld",
@@ -184,17 +201,24 @@ static int check_together(const struct rt_config *c, struct rt_err *err)
 	return 0;
 }
 
-int rt_config_read(json_t *json, const struct rt_config_field *fields, const char *activation_key,
-		   struct rt_config *ret, struct rt_err *err)
+int rt_config_read(json_t *json, const struct rt_config_reader *reader, struct rt_config *ret,
+		   struct rt_err *err)
 {
-	struct rt_config c = { 0 };
+	struct rt_config c = { .inner = 1, .absolute_positions = true };
 
-	for (const struct rt_config_field *f = fields; f->key; f++) {
+	for (const struct rt_config_field *f = reader->fields; f->key; f++) {
 		if (read_field(json, f, &c, err) < 0)
 			goto fail;
 	}
-	if (refuse_others(json, err) < 0 || read_activation(json, activation_key, &c.activation, err) < 0 ||
-	    check_together(&c, err) < 0 || read_labels(json, &c, err) < 0)
+	c.attention_out_dropout = c.ffn_out_dropout = c.hidden_dropout;
+	if (!c.embedding_size)
+		c.embedding_size = c.hidden_size;
+	if (!c.groups)
+		c.groups = c.layers;
+	if (refuse_others(json, err) < 0 ||
+	    rt_config_activation(json, reader->activation_key, reader->activation, &c.activation, err) < 0 ||
+	    (reader->finish && reader->finish(json, &c, err) < 0) || check_together(&c, err) < 0 ||
+	    read_labels(json, &c, err) < 0)
 		goto fail;
 	c.json = json_incref(json);
 	*ret = c;
@@ -209,6 +233,7 @@ void rt_config_release(struct rt_config *c)
 	for (size_t i = 0; i < c->label_count; i++)
 		free(c->labels[i]);
 	free(c->labels);
+	free(c->modern.global);
 	json_decref(c->json);
 	memset(c, 0, sizeof *c);
 }

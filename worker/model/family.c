@@ -7,9 +7,9 @@
 #include "base/json.h"
 
 static const struct rt_family *const families[] = {
-	&rt_family_bert,
-	&rt_family_roberta,
-	&rt_family_xlm_roberta,
+	&rt_family_bert,       &rt_family_roberta,    &rt_family_xlm_roberta,
+	&rt_family_distilbert, &rt_family_electra,    &rt_family_mpnet,
+	&rt_family_albert,     &rt_family_deberta_v2, &rt_family_modernbert,
 };
 
 const struct rt_family *rt_family_find(const json_t *config, struct rt_err *err)

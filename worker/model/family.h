@@ -17,15 +17,22 @@ struct rt_affine {
 
 struct rt_layer {
 	struct rt_affine query, key, value, attention_out, attention_norm, up, down, ffn_norm;
+	struct rt_affine position_key, position_query; /* DeBERTa without share_att_key */
+	struct rt_affine qkv;			       /* ModernBERT: query, key and value in one */
 };
 
 /* All that a body and head of any family may have; what a family does not name stays NULL. */
 struct rt_body {
 	struct rt_affine words, positions, types, embedding_norm;
-	struct rt_affine pooler, dense, classifier;
+	struct rt_affine project;		  /* from the embeddings' width to the hidden size */
+	struct rt_affine relative, relative_norm; /* table of relative positions, for all layers */
+	struct rt_affine conv, conv_norm;
+	struct rt_affine final_norm;
+	struct rt_affine pooler, dense, head_norm, classifier;
 };
 
-enum rt_module_kind { RT_LINEAR, RT_EMBEDDING, RT_NORM };
+/* An embedding has no bias. RT_CONV: weight (rows, cols, config's conv_kernel). */
+enum rt_module_kind { RT_LINEAR, RT_EMBEDDING, RT_NORM, RT_CONV };
 
 enum rt_dim {
 	RT_DIM_NONE,
@@ -35,6 +42,12 @@ enum rt_dim {
 	RT_DIM_POSITIONS,
 	RT_DIM_TYPES,
 	RT_DIM_LABELS,
+	RT_DIM_EMBEDDING, /* width of the embeddings */
+	RT_DIM_QKV,	  /* 3 * hidden */
+	RT_DIM_GATED,	  /* 2 * intermediate */
+	RT_DIM_RELATIVE,  /* rows of the table of relative positions */
+	RT_DIM_HEADS,
+	RT_DIM_CONV_IN, /* hidden / groups of the convolution */
 };
 
 enum {
@@ -57,22 +70,30 @@ struct rt_pass; /* one forward: parts.h */
 struct rt_family {
 	const char *model_type, *architecture;
 	const char *prefix; /* "bert" in "bert.encoder.…" */
-	const struct rt_config_field *fields;
-	const char *activation_key;
+	struct rt_config_reader config;
 	const struct rt_module *body;  /* embeddings and head */
 	const struct rt_module *layer; /* of one layer, below layer_prefix */
 	const char *layer_prefix;      /* "encoder.layer." (the number and a dot follow) */
+	const char
+		*inner_prefix; /* ALBERT: "albert_layers." (the number within the group and a dot follow) */
+	/* Is this module (its bias, where `bias`) part of a model with this config? layer: -1 for the body. NULL: all are. */
+	bool (*has)(const struct rt_config *c, const struct rt_module *m, int64_t layer, bool bias);
+	/* Standard deviation of a new weight. NULL: initializer_range for all. */
+	double (*init_std)(const struct rt_config *c, const struct rt_module *m);
 	/* Positions count tokens other than pad_id, from pad_id + 1; otherwise they count from 0. */
 	bool positions_after_pad;
 	bool token_types; /* the family's tokenizers' type ids are for it */
-	/* (N, H) from a pass's ids; one layer; logits (rows, labels) from the last (N, H). */
+	/* (N, H) from a pass's ids; one layer (p->layer is its number); what follows the last layer (NULL: nothing); logits
+	 * (rows, labels) from the last (N, H). */
 	struct tc_tensor *(*embed)(struct tc_scope *s, struct rt_pass *p);
 	struct tc_tensor *(*run_layer)(struct tc_scope *s, struct rt_pass *p, const struct rt_layer *l,
 				       struct tc_tensor *x);
+	struct tc_tensor *(*finish)(struct tc_scope *s, struct rt_pass *p, struct tc_tensor *x);
 	struct tc_tensor *(*head)(struct tc_scope *s, struct rt_pass *p, struct tc_tensor *x);
 };
 
-extern const struct rt_family rt_family_bert, rt_family_roberta, rt_family_xlm_roberta;
+extern const struct rt_family rt_family_bert, rt_family_roberta, rt_family_xlm_roberta, rt_family_distilbert,
+	rt_family_electra, rt_family_mpnet, rt_family_albert, rt_family_deberta_v2, rt_family_modernbert;
 
 /* The family of a config.json by its model_type; static. NULL and RT_UNSUPPORTED (the message lists those there are). */
 const struct rt_family *rt_family_find(const json_t *config, struct rt_err *err);

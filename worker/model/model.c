@@ -77,7 +77,7 @@ static int read_config(struct rt_model *m, const char *dir, struct rt_err *err)
 	}
 	m->family = rt_family_find(json, err);
 	if (m->family)
-		rc = rt_config_read(json, m->family->fields, m->family->activation_key, &m->config, err);
+		rc = rt_config_read(json, &m->family->config, &m->config, err);
 out:
 	json_decref(json);
 	free(path);
@@ -115,7 +115,7 @@ static int open_parts(struct rt_model *m, const char *dir, const struct rt_model
 	if (new_classes && replace_labels(&m->config, o->labels, o->label_count, err) < 0)
 		return -1;
 	m->bf16 = o->precision == RT_PRECISION_BF16;
-	m->layers = calloc((size_t)m->config.layers, sizeof *m->layers);
+	m->layers = calloc((size_t)(m->config.groups * m->config.inner), sizeof *m->layers);
 	m->rng = tc_rng_new(o->seed);
 	m->scope = tc_scope_open(NULL, 0);
 	if (!m->layers || !m->rng || !m->scope)
@@ -126,7 +126,7 @@ static int open_parts(struct rt_model *m, const char *dir, const struct rt_model
 	    (rt_weights_open(dir, &w, err) < 0 ||
 	     rt_slots_match(&m->slots, m->family, w, new_classes, report, err) < 0))
 		goto out;
-	if (rt_slots_fill(&m->slots, &m->config, m->scope, m->rng, report, err) < 0)
+	if (rt_slots_fill(&m->slots, m->family, &m->config, m->scope, m->rng, report, err) < 0)
 		goto out;
 	/* The same dropout whether or not something was drawn to initialise. */
 	if (tc_rng_seed(m->rng, o->seed, err) < 0 || (o->trainable && require_grads(m, err) < 0))
@@ -209,7 +209,7 @@ static int check_row(struct tc_scope *s, const struct rt_model *m, const struct 
 				(long long)row, (long long)i, (long long)id, (long long)c->vocab_size);
 			return -1;
 		}
-		if (type < 0 || type >= c->type_vocab_size) {
+		if (type < 0 || (c->type_vocab_size > 0 && type >= c->type_vocab_size)) {
 			tc_fail(s, RT_INVALID,
 				"row %lld, position %lld: token type %lld; the model has %lld types",
 				(long long)row, (long long)i, (long long)type, (long long)c->type_vocab_size);
@@ -283,7 +283,9 @@ static int start_pass(struct tc_scope *s, struct rt_pass *p, struct rt_model *m,
 	number_positions(m, b, positions);
 	p->input_ids = tc_from_data(s, TC_I64, 1, &n, b->input_ids);
 	p->position_ids = tc_from_data(s, TC_I64, 1, &n, positions);
-	p->type_ids = b->token_type_ids ? tc_from_data(s, TC_I64, 1, &n, b->token_type_ids) : NULL;
+	p->type_ids = b->token_type_ids && m->config.type_vocab_size > 0
+			      ? tc_from_data(s, TC_I64, 1, &n, b->token_type_ids)
+			      : NULL;
 	p->mask = make_mask(s, b, mask);
 	rc = tc_failed(s) ? -1 : 0;
 out:
@@ -296,6 +298,24 @@ static void show(struct tc_scope *s, const struct rt_model *m, const struct rt_b
 		 struct tc_tensor **to)
 {
 	*to = tc_reshape(s, x, 3, (int64_t[]){ b->rows, b->width, m->config.hidden_size });
+}
+
+/* Layer i: the stored layers of its group, one after the other. */
+static struct tc_tensor *run_layers(struct tc_scope *s, struct rt_pass *p, const struct rt_model *m,
+				    int64_t i, struct tc_tensor *x)
+{
+	const struct rt_config *c = &m->config;
+	int64_t group = i / (c->layers / c->groups);
+
+	p->layer = i;
+	for (int64_t k = 0; k < c->inner; k++) {
+		/* A scope a layer: without a tape its temporaries go at once. */
+		struct tc_scope *inner = tc_scope_open(s, 0);
+
+		x = tc_keep(s, m->family->run_layer(inner, p, &m->layers[group * c->inner + k], x));
+		tc_scope_close(inner);
+	}
+	return x;
 }
 
 static struct tc_tensor *forward(struct tc_scope *s, struct rt_model *m, const struct rt_batch *b,
@@ -316,11 +336,9 @@ static struct tc_tensor *forward(struct tc_scope *s, struct rt_model *m, const s
 	if (hidden)
 		show(s, m, b, x, &hidden[0]);
 	for (int64_t i = 0; i < m->config.layers; i++) {
-		/* A scope a layer: without a tape its temporaries go at once. */
-		struct tc_scope *inner = tc_scope_open(s, 0);
-
-		x = tc_keep(s, m->family->run_layer(inner, &p, &m->layers[i], x));
-		tc_scope_close(inner);
+		x = run_layers(s, &p, m, i, x);
+		if (i == m->config.layers - 1 && m->family->finish)
+			x = m->family->finish(s, &p, x);
 		if (hidden)
 			show(s, m, b, x, &hidden[i + 1]);
 	}

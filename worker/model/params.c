@@ -28,6 +28,18 @@ static int64_t dim_of(enum rt_dim d, const struct rt_config *c)
 		return c->type_vocab_size;
 	case RT_DIM_LABELS:
 		return (int64_t)c->label_count;
+	case RT_DIM_EMBEDDING:
+		return c->embedding_size;
+	case RT_DIM_QKV:
+		return 3 * c->hidden_size;
+	case RT_DIM_GATED:
+		return 2 * c->intermediate_size;
+	case RT_DIM_RELATIVE:
+		return c->relative.span ? 2 * c->relative.span : c->relative.buckets;
+	case RT_DIM_HEADS:
+		return c->heads;
+	case RT_DIM_CONV_IN:
+		return c->hidden_size / c->conv_groups;
 	}
 	return 0;
 }
@@ -40,24 +52,30 @@ static char *name_of(const char *prefix, const char *where, const char *module, 
 												   : name;
 }
 
-/* where: "" or "encoder.layer.3."; base: the struct the module's offset is in. */
+/* where: "" or "encoder.layer.3."; layer: -1 for the body; base: the struct the module's offset is in. */
 static int add_module(struct rt_slots *s, const struct rt_family *f, const struct rt_config *c,
-		      const char *where, const struct rt_module *m, void *base)
+		      const char *where, int64_t layer, const struct rt_module *m, void *base)
 {
 	struct rt_affine *to = (struct rt_affine *)((char *)base + m->offset);
 	bool top = m->flags & RT_MODULE_TOP;
 
 	for (int bias = 0; bias <= (m->kind == RT_EMBEDDING ? 0 : 1); bias++) {
-		struct rt_slot *slot = &s->list[s->count++];
+		struct rt_slot *slot = &s->list[s->count];
 		const char *leaf = bias ? "bias" : "weight";
 
+		if (f->has && !f->has(c, m, layer, bias))
+			continue;
+		s->count++;
 		*slot = (struct rt_slot){
 			.name = name_of(top ? "" : f->prefix, where, m->name, leaf),
 			.bare = top ? NULL : name_of("", where, m->name, leaf),
 			.at = bias ? &to->b : &to->w,
-			.ndim = bias || m->kind == RT_NORM ? 1 : 2,
-			.shape = { dim_of(m->rows, c), dim_of(m->cols, c) },
+			.ndim = bias || m->kind == RT_NORM ? 1
+				: m->kind == RT_CONV	   ? 3
+							   : 2,
+			.shape = { dim_of(m->rows, c), dim_of(m->cols, c), c->conv_kernel },
 			.kind = m->kind,
+			.module = m,
 			.bias = bias,
 			.flags = m->flags,
 			.classes = m->rows == RT_DIM_LABELS,
@@ -80,20 +98,25 @@ static size_t modules(const struct rt_module *m)
 int rt_slots_list(const struct rt_family *f, const struct rt_config *c, struct rt_body *body,
 		  struct rt_layer *layers, struct rt_slots *ret, struct rt_err *err)
 {
-	char where[64];
+	int64_t stored = c->groups * c->inner;
+	char where[96];
+	int n;
 
 	ret->count = 0;
-	ret->list = calloc(2 * (modules(f->body) + (size_t)c->layers * modules(f->layer)), sizeof *ret->list);
+	ret->list = calloc(2 * (modules(f->body) + (size_t)stored * modules(f->layer)), sizeof *ret->list);
 	if (!ret->list)
 		return rt_fail(err, RT_NO_MEMORY, "no memory to list the parameters");
 	for (const struct rt_module *m = f->body; m->name; m++) {
-		if (add_module(ret, f, c, "", m, body) < 0)
+		if (add_module(ret, f, c, "", -1, m, body) < 0)
 			return rt_fail(err, RT_NO_MEMORY, "no memory to list the parameters");
 	}
-	for (int64_t i = 0; i < c->layers; i++) {
-		snprintf(where, sizeof where, "%s%lld.", f->layer_prefix, (long long)i);
+	for (int64_t i = 0; i < stored; i++) {
+		n = snprintf(where, sizeof where, "%s%lld.", f->layer_prefix, (long long)(i / c->inner));
+		if (f->inner_prefix)
+			snprintf(where + n, sizeof where - (size_t)n, "%s%lld.", f->inner_prefix,
+				 (long long)(i % c->inner));
 		for (const struct rt_module *m = f->layer; m->name; m++) {
-			if (add_module(ret, f, c, where, m, &layers[i]) < 0)
+			if (add_module(ret, f, c, where, i, m, &layers[i]) < 0)
 				return rt_fail(err, RT_NO_MEMORY, "no memory to list the parameters");
 		}
 	}
@@ -319,16 +342,54 @@ static struct tc_tensor *read_slot(struct tc_scope *to, const struct rt_slot *sl
 	return out;
 }
 
-static struct tc_tensor *draw_slot(struct tc_scope *to, const struct rt_slot *slot, const struct rt_config *c,
-				   struct tc_rng *rng, struct rt_err *err)
+/* Normal numbers of which those beyond limit are drawn again: exactly a truncated normal distribution. */
+static struct tc_tensor *draw_truncated(struct tc_scope *to, const struct rt_slot *slot, struct tc_rng *rng,
+					double std, double limit, struct rt_err *err)
 {
+	size_t n = 1, have = 0;
+	struct tc_tensor *out = NULL;
+	float *room;
+
+	for (int i = 0; i < slot->ndim; i++)
+		n *= (size_t)slot->shape[i];
+	room = malloc((n ? n : 1) * sizeof *room);
+	if (!room)
+		return tc_fail(to, RT_NO_MEMORY, "no memory for tensor '%s'", slot->name);
+	while (have < n) {
+		const int64_t more = (int64_t)(n - have);
+		struct tc_scope *s = tc_scope_open(to, TC_NO_GRAD);
+		float *at = room + have;
+
+		if (tc_read(s, tc_randn(s, rng, TC_F32, 1, &more, 0, std), TC_F32, at, n - have, err) < 0) {
+			tc_scope_close(s);
+			goto out;
+		}
+		tc_scope_close(s);
+		for (int64_t i = 0; i < more; i++) {
+			if (at[i] >= -limit && at[i] <= limit)
+				room[have++] = at[i];
+		}
+	}
+	out = tc_from_data(to, TC_F32, slot->ndim, slot->shape, room);
+out:
+	free(room);
+	return out;
+}
+
+static struct tc_tensor *draw_slot(struct tc_scope *to, const struct rt_slot *slot, const struct rt_family *f,
+				   const struct rt_config *c, struct tc_rng *rng, struct rt_err *err)
+{
+	double std = f->init_std ? f->init_std(c, slot->module) : c->initializer_range;
 	struct tc_tensor *t;
 
 	if (slot->bias)
 		return tc_zeros(to, TC_F32, slot->ndim, slot->shape);
 	if (slot->kind == RT_NORM)
 		return tc_ones(to, TC_F32, slot->ndim, slot->shape);
-	t = tc_randn(to, rng, TC_F32, slot->ndim, slot->shape, 0, c->initializer_range);
+	t = c->modern.cutoff > 0 ? draw_truncated(to, slot, rng, std, c->modern.cutoff * std, err)
+				 : tc_randn(to, rng, TC_F32, slot->ndim, slot->shape, 0, std);
+	if (!t)
+		return NULL;
 	if ((slot->flags & RT_MODULE_PAD_ROW) && c->pad_id < slot->shape[0]) {
 		struct tc_tensor *row = tc_select(to, t, 0, c->pad_id);
 		int rc = tc_fill(to, row, 0, err);
@@ -340,13 +401,13 @@ static struct tc_tensor *draw_slot(struct tc_scope *to, const struct rt_slot *sl
 	return t;
 }
 
-int rt_slots_fill(struct rt_slots *s, const struct rt_config *c, struct tc_scope *to, struct tc_rng *rng,
-		  struct rt_model_report *report, struct rt_err *err)
+int rt_slots_fill(struct rt_slots *s, const struct rt_family *f, const struct rt_config *c,
+		  struct tc_scope *to, struct tc_rng *rng, struct rt_model_report *report, struct rt_err *err)
 {
 	report->parameters = 0;
 	for (size_t i = 0; i < s->count; i++) {
 		struct rt_slot *slot = &s->list[i];
-		struct tc_tensor *t = slot->found ? read_slot(to, slot) : draw_slot(to, slot, c, rng, err);
+		struct tc_tensor *t = slot->found ? read_slot(to, slot) : draw_slot(to, slot, f, c, rng, err);
 
 		if (!t)
 			return tc_failed(to) ? tc_check(to, err) : -1;

@@ -13,8 +13,9 @@ struct rt_slot {
 	char *bare; /* the name without the family's prefix: a base model's own checkpoint; NULL: has none */
 	struct tc_tensor **at; /* where the parameter goes; borrowed */
 	int ndim;
-	int64_t shape[2];
+	int64_t shape[3];
 	enum rt_module_kind kind;
+	const struct rt_module *module;
 	bool bias;
 	int flags;		       /* of its module */
 	bool classes;		       /* its rows are the classes */
@@ -26,7 +27,7 @@ struct rt_slots {
 	size_t count;
 };
 
-/* Lists all parameters. layers: c->layers of them. Release with rt_slots_release, also after a failure. */
+/* Lists all parameters. layers: c->groups * c->inner of them. Release with rt_slots_release, also after a failure. */
 int rt_slots_list(const struct rt_family *f, const struct rt_config *c, struct rt_body *body,
 		  struct rt_layer *layers, struct rt_slots *ret, struct rt_err *err);
 void rt_slots_release(struct rt_slots *s); /* a zeroed one is fine */
@@ -39,7 +40,8 @@ int rt_slots_match(struct rt_slots *s, const struct rt_family *f, const struct r
 
 /* Makes every parameter in scope `to`: read to fp32, or drawn as the library does (weights normal with
  * initializer_range, biases 0, norms 1 and 0, padding row 0). Fills report's initialised and parameters. */
-int rt_slots_fill(struct rt_slots *s, const struct rt_config *c, struct tc_scope *to, struct tc_rng *rng,
-		  struct rt_model_report *report, struct rt_err *err);
+int rt_slots_fill(struct rt_slots *s, const struct rt_family *f, const struct rt_config *c,
+		  struct tc_scope *to, struct tc_rng *rng, struct rt_model_report *report,
+		  struct rt_err *err);
 
 #endif

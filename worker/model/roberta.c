@@ -29,10 +29,10 @@ static const struct rt_module body[] = {
 
 #define RELATIVE(type, arch, config_fields)                                                                  \
 	{                                                                                                    \
-		.model_type = type, .architecture = arch, .prefix = "roberta", .fields = config_fields,      \
-		.activation_key = "hidden_act", .body = body, .layer = rt_bert_layer,                        \
-		.layer_prefix = "encoder.layer.", .positions_after_pad = true, .token_types = false,         \
-		.embed = rt_part_embed_absolute, .run_layer = rt_part_layer_post_norm,                       \
+		.model_type = type, .architecture = arch, .prefix = "roberta",                               \
+		.config = { config_fields, "hidden_act", "gelu", NULL }, .body = body,                       \
+		.layer = rt_bert_layer, .layer_prefix = "encoder.layer.", .positions_after_pad = true,       \
+		.token_types = false, .embed = rt_part_embed_absolute, .run_layer = rt_part_layer_post_norm, \
 		.head = rt_part_head_dense_tanh                                                              \
 	}
 

@@ -48,18 +48,18 @@
 	}
 
 #define RT_BERT_EMBEDDINGS(position_flags)                                                                   \
-	{ "embeddings.word_embeddings",	   RT_EMBEDDING,     RT_DIM_VOCAB, RT_DIM_HIDDEN,                    \
+	{ "embeddings.word_embeddings",	   RT_EMBEDDING,     RT_DIM_VOCAB, RT_DIM_EMBEDDING,                 \
 	  offsetof(struct rt_body, words), RT_MODULE_PAD_ROW },                                              \
-		{ "embeddings.position_embeddings",    RT_EMBEDDING,  RT_DIM_POSITIONS, RT_DIM_HIDDEN,       \
+		{ "embeddings.position_embeddings",    RT_EMBEDDING,  RT_DIM_POSITIONS, RT_DIM_EMBEDDING,    \
 		  offsetof(struct rt_body, positions), position_flags },                                     \
 		{ "embeddings.token_type_embeddings",                                                        \
 		  RT_EMBEDDING,                                                                              \
 		  RT_DIM_TYPES,                                                                              \
-		  RT_DIM_HIDDEN,                                                                             \
+		  RT_DIM_EMBEDDING,                                                                          \
 		  offsetof(struct rt_body, types),                                                           \
 		  0 },                                                                                       \
 	{                                                                                                    \
-		"embeddings.LayerNorm", RT_NORM, RT_DIM_HIDDEN, RT_DIM_NONE,                                 \
+		"embeddings.LayerNorm", RT_NORM, RT_DIM_EMBEDDING, RT_DIM_NONE,                              \
 			offsetof(struct rt_body, embedding_norm), 0                                          \
 	}
 

@@ -785,6 +785,9 @@ struct tc_tensor *tc_embedding(struct tc_scope *s, struct tc_tensor *table, stru
 struct tc_tensor *tc_layer_norm(struct tc_scope *s, struct tc_tensor *x, struct tc_tensor *w,
 				struct tc_tensor *b, double eps)
 {
+	if (!b)
+		return pure(s, "layer_norm", { x, w },
+			    [&] { return at::layer_norm(x->t, w->t.sizes(), w->t, {}, eps); });
 	return pure(s, "layer_norm", { x, w, b },
 		    [&] { return at::layer_norm(x->t, w->t.sizes(), w->t, b->t, eps); });
 }

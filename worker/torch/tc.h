@@ -149,7 +149,7 @@ struct tc_tensor *tc_cat(struct tc_scope *s, struct tc_tensor *const *list, size
 /* Rows of table (V, H) by ids I64 (…): (…, H). padding_idx: this row gets no gradient; -1: none such. */
 struct tc_tensor *tc_embedding(struct tc_scope *s, struct tc_tensor *table, struct tc_tensor *ids,
 			       int64_t padding_idx);
-/* Over the last dim. w, b (H). */
+/* Over the last dim. w (H), b (H) or NULL. */
 struct tc_tensor *tc_layer_norm(struct tc_scope *s, struct tc_tensor *x, struct tc_tensor *w,
 				struct tc_tensor *b, double eps);
 struct tc_tensor *tc_softmax(struct tc_scope *s, struct tc_tensor *x, int dim);

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* DeBERTa-v2 and v3 (He et al. 2020, 2021): attention scores have parts by relative position, content to position (c2p) and
+ * position to content (p2c); the pooler stands beside the encoder; v2's largest models have a convolution after the first
+ * layer. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "worker/model/parts.h"
+#include "worker/model/shared.h"
+
+#define CONFIG(field) offsetof(struct rt_config, field)
+#define BODY(field)   offsetof(struct rt_body, field)
+#define LAYER(field)  offsetof(struct rt_layer, field)
+
+static const struct rt_config_field fields[] = {
+	{ "vocab_size", RT_FIELD_INT, CONFIG(vocab_size), 128100, 1, RT_SIZE_MAX },
+	{ "hidden_size", RT_FIELD_INT, CONFIG(hidden_size), 1536, 1, 1e6 },
+	{ "embedding_size", RT_FIELD_INT, CONFIG(embedding_size), 0, 0, 1e6 },
+	{ "num_hidden_layers", RT_FIELD_INT, CONFIG(layers), 24, 1, 1000 },
+	{ "num_attention_heads", RT_FIELD_INT, CONFIG(heads), 24, 1, 1e6 },
+	{ "intermediate_size", RT_FIELD_INT, CONFIG(intermediate_size), 6144, 1, 1e7 },
+	{ "max_position_embeddings", RT_FIELD_INT, CONFIG(max_positions), 512, 1, 1e6 },
+	{ "type_vocab_size", RT_FIELD_INT, CONFIG(type_vocab_size), 0, 0, 1e6 },
+	{ "pad_token_id", RT_FIELD_INT, CONFIG(pad_id), 0, 0, RT_SIZE_MAX },
+	{ "position_buckets", RT_FIELD_INT, CONFIG(relative.buckets), -1, -1, 1e6 },
+	{ "max_relative_positions", RT_FIELD_INT, CONFIG(relative.furthest), -1, -1, 1e6 },
+	{ "share_att_key", RT_FIELD_BOOL, CONFIG(relative.share_key), 0, 0, 1 },
+	{ "position_biased_input", RT_FIELD_BOOL, CONFIG(absolute_positions), 1, 0, 1 },
+	{ "conv_kernel_size", RT_FIELD_INT, CONFIG(conv_kernel), 0, 0, 255 },
+	{ "conv_groups", RT_FIELD_INT, CONFIG(conv_groups), 1, 1, 1 },
+	{ "layer_norm_eps", RT_FIELD_REAL, CONFIG(layer_norm_eps), 1e-7, 0, 1 },
+	{ "initializer_range", RT_FIELD_REAL, CONFIG(initializer_range), 0.02, 0, 100 },
+	{ "hidden_dropout_prob", RT_FIELD_REAL, CONFIG(hidden_dropout), 0.1, 0, 1 },
+	{ "attention_probs_dropout_prob", RT_FIELD_REAL, CONFIG(attention_dropout), 0.1, 0, 1 },
+	{ "pooler_dropout", RT_FIELD_REAL, CONFIG(pooler_dropout), 0, 0, 1 },
+	{ "cls_dropout", RT_FIELD_REAL, CONFIG(classifier_dropout), NAN, 0, 1 },
+	{ NULL, RT_FIELD_INT, 0, 0, 0, 0 },
+};
+
+static const struct rt_module body[] = {
+	{ "embeddings.word_embeddings", RT_EMBEDDING, RT_DIM_VOCAB, RT_DIM_EMBEDDING, BODY(words),
+	  RT_MODULE_PAD_ROW },
+	{ "embeddings.position_embeddings", RT_EMBEDDING, RT_DIM_POSITIONS, RT_DIM_EMBEDDING, BODY(positions),
+	  0 },
+	{ "embeddings.token_type_embeddings", RT_EMBEDDING, RT_DIM_TYPES, RT_DIM_EMBEDDING, BODY(types), 0 },
+	{ "embeddings.embed_proj", RT_LINEAR, RT_DIM_HIDDEN, RT_DIM_EMBEDDING, BODY(project), 0 },
+	{ "embeddings.LayerNorm", RT_NORM, RT_DIM_HIDDEN, RT_DIM_NONE, BODY(embedding_norm), 0 },
+	{ "encoder.rel_embeddings", RT_EMBEDDING, RT_DIM_RELATIVE, RT_DIM_HIDDEN, BODY(relative), 0 },
+	{ "encoder.LayerNorm", RT_NORM, RT_DIM_HIDDEN, RT_DIM_NONE, BODY(relative_norm), 0 },
+	{ "encoder.conv.conv", RT_CONV, RT_DIM_HIDDEN, RT_DIM_CONV_IN, BODY(conv), 0 },
+	{ "encoder.conv.LayerNorm", RT_NORM, RT_DIM_HIDDEN, RT_DIM_NONE, BODY(conv_norm), 0 },
+	{ "pooler.dense", RT_LINEAR, RT_DIM_HIDDEN, RT_DIM_HIDDEN, BODY(pooler),
+	  RT_MODULE_TOP | RT_MODULE_NEW },
+	{ "classifier", RT_LINEAR, RT_DIM_LABELS, RT_DIM_HIDDEN, BODY(classifier),
+	  RT_MODULE_TOP | RT_MODULE_NEW },
+	{ NULL, RT_LINEAR, RT_DIM_NONE, RT_DIM_NONE, 0, 0 },
+};
+
+static const struct rt_module layer[] = {
+	{ "attention.self.query_proj", RT_LINEAR, RT_DIM_HIDDEN, RT_DIM_HIDDEN, LAYER(query), 0 },
+	{ "attention.self.key_proj", RT_LINEAR, RT_DIM_HIDDEN, RT_DIM_HIDDEN, LAYER(key), 0 },
+	{ "attention.self.value_proj", RT_LINEAR, RT_DIM_HIDDEN, RT_DIM_HIDDEN, LAYER(value), 0 },
+	{ "attention.self.pos_key_proj", RT_LINEAR, RT_DIM_HIDDEN, RT_DIM_HIDDEN, LAYER(position_key), 0 },
+	{ "attention.self.pos_query_proj", RT_LINEAR, RT_DIM_HIDDEN, RT_DIM_HIDDEN, LAYER(position_query),
+	  0 },
+	{ "attention.output.dense", RT_LINEAR, RT_DIM_HIDDEN, RT_DIM_HIDDEN, LAYER(attention_out), 0 },
+	{ "attention.output.LayerNorm", RT_NORM, RT_DIM_HIDDEN, RT_DIM_NONE, LAYER(attention_norm), 0 },
+	{ "intermediate.dense", RT_LINEAR, RT_DIM_INTERMEDIATE, RT_DIM_HIDDEN, LAYER(up), 0 },
+	{ "output.dense", RT_LINEAR, RT_DIM_HIDDEN, RT_DIM_INTERMEDIATE, LAYER(down), 0 },
+	{ "output.LayerNorm", RT_NORM, RT_DIM_HIDDEN, RT_DIM_NONE, LAYER(ffn_norm), 0 },
+	{ NULL, RT_LINEAR, RT_DIM_NONE, RT_DIM_NONE, 0, 0 },
+};
+
+static bool has(const struct rt_config *c, const struct rt_module *m, int64_t layer_number, bool bias)
+{
+	const struct rt_config_relative *r = &c->relative;
+
+	if (layer_number >= 0) {
+		if (m->offset == LAYER(position_key))
+			return r->c2p && !r->share_key;
+		return m->offset != LAYER(position_query) || (r->p2c && !r->share_key);
+	}
+	switch (m->offset) {
+	case BODY(positions):
+		return c->absolute_positions;
+	case BODY(types):
+		return c->type_vocab_size > 0;
+	case BODY(project):
+		return !bias && c->embedding_size != c->hidden_size;
+	case BODY(relative):
+		return r->span > 0;
+	case BODY(relative_norm):
+		return r->norm;
+	case BODY(conv):
+	case BODY(conv_norm):
+		return c->conv_kernel > 0;
+	default:
+		return true;
+	}
+}
+
+/* pos_att_type: a list of words, or one string with '|' between them. */
+static int read_kinds(const json_t *json, struct rt_config_relative *r, struct rt_err *err)
+{
+	const json_t *list = json_object_get(json, "pos_att_type");
+	char words[64] = "";
+	char *rest = words, *word;
+
+	if (json_is_string(list)) {
+		if (json_string_length(list) >= sizeof words)
+			return rt_fail(err, RT_INVALID,
+				       "config.json: pos_att_type must be made of c2p and p2c");
+		strcpy(words, json_string_value(list));
+	} else if (json_is_array(list)) {
+		for (size_t i = 0; i < json_array_size(list); i++) {
+			const char *v = json_string_value(json_array_get(list, i));
+
+			if (!v || strlen(v) + strlen(words) + 2 > sizeof words)
+				return rt_fail(err, RT_INVALID,
+					       "config.json: pos_att_type must be made of c2p and p2c");
+			strcat(strcat(words, v), "|");
+		}
+	} else if (list && !json_is_null(list)) {
+		return rt_fail(err, RT_INVALID, "config.json: pos_att_type must be a list of c2p and p2c");
+	}
+	while ((word = strsep(&rest, "|"))) {
+		if (strcmp(word, "c2p") == 0)
+			r->c2p = true;
+		else if (strcmp(word, "p2c") == 0)
+			r->p2c = true;
+		else if (*word)
+			return rt_fail(err, RT_UNSUPPORTED,
+				       "config.json: pos_att_type '%s' is not known (known are c2p, p2c)",
+				       word);
+	}
+	return 0;
+}
+
+static int check_sizes(const json_t *json, const struct rt_config *c, struct rt_err *err)
+{
+	int64_t pooled = c->hidden_size, head = c->hidden_size / c->heads;
+
+	if (rt_json_get_i64(json, "pooler_hidden_size", &pooled, err) < 0 ||
+	    rt_json_get_i64(json, "attention_head_size", &head, err) < 0)
+		return rt_fail_in(err, "config.json");
+	if (pooled != c->hidden_size)
+		return rt_fail(err, RT_UNSUPPORTED,
+			       "config.json: pooler_hidden_size must be hidden_size %lld (got %lld)",
+			       (long long)c->hidden_size, (long long)pooled);
+	if (head != c->hidden_size / c->heads)
+		return rt_fail(err, RT_UNSUPPORTED,
+			       "config.json: attention_head_size must be hidden_size / num_attention_heads "
+			       "(got %lld)",
+			       (long long)head);
+	if (c->conv_kernel > 0 && c->conv_kernel % 2 == 0)
+		return rt_fail(err, RT_UNSUPPORTED, "config.json: conv_kernel_size must be odd (got %lld)",
+			       (long long)c->conv_kernel);
+	return 0;
+}
+
+static int finish_config(const json_t *json, struct rt_config *c, struct rt_err *err)
+{
+	struct rt_config_relative *r = &c->relative;
+	const char *norm = "none";
+	bool on = false;
+
+	if (rt_json_get_bool(json, "relative_attention", &on, err) < 0 ||
+	    rt_json_get_str(json, "norm_rel_ebd", &norm, err) < 0)
+		return rt_fail_in(err, "config.json");
+	if (rt_config_activation(json, "pooler_hidden_act", "gelu", &c->head_activation, err) < 0 ||
+	    rt_config_activation(json, "conv_act", "tanh", &c->conv_activation, err) < 0 ||
+	    read_kinds(json, r, err) < 0 || check_sizes(json, c, err) < 0)
+		return -1;
+	if (strcmp(norm, "none") != 0 && strcmp(norm, "layer_norm") != 0)
+		return rt_fail(err, RT_UNSUPPORTED,
+			       "config.json: norm_rel_ebd '%.64s' is not known (known are none, layer_norm)",
+			       norm);
+	r->c2p &= on;
+	r->p2c &= on;
+	r->norm = on && strcmp(norm, "layer_norm") == 0;
+	if (r->furthest < 1)
+		r->furthest = c->max_positions;
+	if (r->buckets < 1)
+		r->buckets = 0;
+	r->span = !on ? 0 : r->buckets ? r->buckets : r->furthest;
+	return 0;
+}
+
+/* Distances beyond half the buckets share buckets that grow with the logarithm. In fp32, where the library has it. */
+static int64_t bucket_of(const struct rt_config_relative *r, int64_t offset)
+{
+	int64_t mid = r->buckets / 2, far = offset < 0 ? -offset : offset;
+	float ratio;
+
+	if (r->buckets == 0 || far <= mid)
+		return offset;
+	ratio = logf((float)far / (float)mid) / logf((float)((double)(r->furthest - 1) / (double)mid));
+	far = (int64_t)ceilf(ratio * (float)(mid - 1)) + mid;
+	return offset < 0 ? -far : far;
+}
+
+/* Row of the table for every query and key, repeated for all heads: (rows * heads, width, width). back: for the other
+ * direction, by key and query. */
+static struct tc_tensor *table_rows(struct tc_scope *s, const struct rt_pass *p, bool back)
+{
+	const struct rt_config_relative *r = &p->config->relative;
+	int64_t width = p->batch->width, all = p->batch->rows * p->config->heads, n = width * width;
+	int64_t *rows = malloc((size_t)(all * n) * sizeof *rows);
+	struct tc_tensor *t;
+
+	if (!rows)
+		return tc_fail(s, RT_NO_MEMORY, "no memory for relative positions");
+	for (int64_t a = 0; a < width; a++) {
+		for (int64_t b = 0; b < width; b++) {
+			int64_t at = bucket_of(r, a - b);
+
+			at = (back ? -at : at) + r->span;
+			rows[a * width + b] = at < 0 ? 0 : at >= 2 * r->span ? 2 * r->span - 1 : at;
+		}
+	}
+	for (int64_t i = 1; i < all; i++)
+		memcpy(rows + i * n, rows, (size_t)n * sizeof *rows);
+	t = tc_from_data(s, TC_I64, 3, (int64_t[]){ all, width, width }, rows);
+	free(rows);
+	return t;
+}
+
+/* 1 for real tokens, 0 for padding: (N, 1). NULL when nothing is padded. */
+static struct tc_tensor *real_tokens(struct tc_scope *s, const struct rt_pass *p)
+{
+	int64_t n = p->batch->rows * p->batch->width;
+	struct tc_tensor *zero;
+
+	if (!p->mask)
+		return NULL;
+	zero = tc_zeros(s, TC_F32, 1, (int64_t[]){ 1 });
+	return tc_to(s, tc_eq(s, tc_reshape(s, p->mask, 2, (int64_t[]){ n, 1 }), zero), TC_F32);
+}
+
+static struct tc_tensor *embed(struct tc_scope *s, struct rt_pass *p)
+{
+	const struct rt_body *b = p->body;
+	const struct rt_config_relative *r = &p->config->relative;
+	struct tc_tensor *x = tc_embedding(s, b->words.w, p->input_ids, p->config->pad_id);
+	struct tc_tensor *real = real_tokens(s, p);
+
+	if (b->positions.w)
+		x = tc_add(s, x, tc_embedding(s, b->positions.w, p->position_ids, -1));
+	if (b->types.w)
+		x = tc_add(s, x,
+			   p->type_ids ? tc_embedding(s, b->types.w, p->type_ids, -1)
+				       : tc_narrow(s, b->types.w, 0, 0, 1));
+	if (b->project.w)
+		x = rt_part_linear(s, p, x, &b->project);
+	x = rt_part_norm(s, p, x, &b->embedding_norm);
+	x = real ? tc_mul(s, x, real) : x;
+	if (r->span > 0) {
+		p->relative = r->norm ? rt_part_norm(s, p, b->relative.w, &b->relative_norm) : b->relative.w;
+		p->c2p = r->c2p ? table_rows(s, p, false) : NULL;
+		p->p2c = r->p2c ? table_rows(s, p, true) : NULL;
+	}
+	p->embedded = rt_part_dropout(s, p, x, p->config->hidden_dropout);
+	return p->embedded;
+}
+
+/* The table through one layer's projection, for every row and head: (rows * heads, 2 span, size). */
+static struct tc_tensor *positions(struct tc_scope *s, struct rt_pass *p, struct tc_tensor *table,
+				   const struct rt_affine *projection)
+{
+	int64_t rows = p->batch->rows, heads = p->config->heads, n = 2 * p->config->relative.span;
+	int64_t size = p->config->hidden_size / heads;
+	struct tc_tensor *x =
+		tc_reshape(s, rt_part_linear(s, p, table, projection), 3, (int64_t[]){ n, heads, size });
+	struct tc_tensor **copies = malloc((size_t)rows * sizeof *copies);
+
+	if (!copies)
+		return tc_fail(s, RT_NO_MEMORY, "no memory for relative positions");
+	x = tc_permute(s, x, 3, (int64_t[]){ 1, 0, 2 });
+	for (int64_t i = 0; i < rows; i++)
+		copies[i] = x;
+	x = tc_cat(s, copies, (size_t)rows, 0);
+	free(copies);
+	return x;
+}
+
+static struct tc_tensor *attention(struct tc_scope *s, struct rt_pass *p, const struct rt_layer *l,
+				   struct tc_tensor *x)
+{
+	const struct rt_config_relative *r = &p->config->relative;
+	double size = (double)(p->config->hidden_size / p->config->heads);
+	double scale = 1 / sqrt(size * (1 + r->c2p + r->p2c));
+	struct tc_tensor *query = rt_part_split_heads(s, p, rt_part_linear(s, p, x, &l->query));
+	struct tc_tensor *key = rt_part_split_heads(s, p, rt_part_linear(s, p, x, &l->key));
+	struct tc_tensor *value = rt_part_split_heads(s, p, rt_part_linear(s, p, x, &l->value));
+	struct tc_tensor *scores = rt_part_full(s, p, tc_bmm(s, query, tc_transpose(s, key, 1, 2)));
+
+	if (r->c2p || r->p2c) {
+		struct tc_tensor *table = rt_part_dropout(s, p, p->relative, p->config->hidden_dropout);
+		struct tc_tensor *part;
+
+		if (r->c2p) {
+			part = positions(s, p, table, r->share_key ? &l->key : &l->position_key);
+			part = rt_part_full(s, p, tc_bmm(s, query, tc_transpose(s, part, 1, 2)));
+			scores = tc_add(s, scores, tc_gather(s, part, -1, p->c2p));
+		}
+		if (r->p2c) {
+			part = positions(s, p, table, r->share_key ? &l->query : &l->position_query);
+			part = rt_part_full(s, p, tc_bmm(s, key, tc_transpose(s, part, 1, 2)));
+			scores = tc_add(s, scores, tc_transpose(s, tc_gather(s, part, -1, p->p2c), 1, 2));
+		}
+	}
+	return rt_part_attend(s, p, tc_scale(s, scores, scale), NULL, value);
+}
+
+/* A convolution over the embeddings, added to the first layer's output. */
+static struct tc_tensor *convolve(struct tc_scope *s, struct rt_pass *p, struct tc_tensor *x)
+{
+	int64_t rows = p->batch->rows, width = p->batch->width, hidden = p->config->hidden_size;
+	int64_t kernel = p->config->conv_kernel, side = kernel / 2;
+	struct tc_tensor *real = real_tokens(s, p), *around[256], *y, *w;
+	struct tc_tensor *in = tc_reshape(s, p->embedded, 3, (int64_t[]){ rows, width, hidden });
+
+	if (side > 0) {
+		struct tc_tensor *edge = tc_zeros(s, TC_F32, 3, (int64_t[]){ rows, side, hidden });
+
+		in = tc_cat(s, (struct tc_tensor *[]){ edge, in, edge }, 3, 1);
+	}
+	for (int64_t k = 0; k < kernel; k++)
+		around[k] = tc_narrow(s, in, 1, k, width);
+	y = tc_reshape(s, tc_cat(s, around, (size_t)kernel, 2), 2,
+		       (int64_t[]){ rows * width, kernel * hidden });
+	w = tc_permute(s, p->body->conv.w, 3, (int64_t[]){ 0, 2, 1 }); /* (out, kernel, in) */
+	w = tc_reshape(s, w, 2, (int64_t[]){ hidden, kernel * hidden });
+	y = rt_part_full(s, p, rt_part_linear(s, p, y, &(struct rt_affine){ w, p->body->conv.b }));
+	y = real ? tc_mul(s, y, real) : y;
+	y = rt_part_activation(s, p->config->conv_activation,
+			       rt_part_dropout(s, p, y, p->config->hidden_dropout));
+	y = rt_part_norm(s, p, tc_add(s, x, y), &p->body->conv_norm);
+	return real ? tc_mul(s, y, real) : y;
+}
+
+static struct tc_tensor *run_layer(struct tc_scope *s, struct rt_pass *p, const struct rt_layer *l,
+				   struct tc_tensor *x)
+{
+	x = rt_part_after_attention(s, p, l, x, attention(s, p, l, x));
+	return p->layer == 0 && p->body->conv.w ? convolve(s, p, x) : x;
+}
+
+static struct tc_tensor *head(struct tc_scope *s, struct rt_pass *p, struct tc_tensor *x)
+{
+	x = rt_part_dropout(s, p, rt_part_first_token(s, p, x), p->config->pooler_dropout);
+	x = rt_part_activation(s, p->config->head_activation, rt_part_linear(s, p, x, &p->body->pooler));
+	x = rt_part_dropout(s, p, x, p->config->classifier_dropout);
+	return rt_part_full(s, p, rt_part_linear(s, p, x, &p->body->classifier));
+}
+
+const struct rt_family rt_family_deberta_v2 = {
+	.model_type = "deberta-v2",
+	.architecture = "DebertaV2ForSequenceClassification",
+	.prefix = "deberta",
+	.config = { fields, "hidden_act", "gelu", finish_config },
+	.body = body,
+	.layer = layer,
+	.layer_prefix = "encoder.layer.",
+	.has = has,
+	.token_types = true,
+	.embed = embed,
+	.run_layer = run_layer,
+	.head = head,
+};

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ModernBERT (Warner et al. 2024): norm before each block, rotary positions, most layers look at a window only, gated
+ * feed-forward, few biases, mean or first-token pooling. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "worker/model/parts.h"
+#include "worker/model/shared.h"
+
+#define CONFIG(field) offsetof(struct rt_config, field)
+#define BODY(field)   offsetof(struct rt_body, field)
+#define LAYER(field)  offsetof(struct rt_layer, field)
+
+static const struct rt_config_field fields[] = {
+	{ "vocab_size", RT_FIELD_INT, CONFIG(vocab_size), 50368, 1, RT_SIZE_MAX },
+	{ "hidden_size", RT_FIELD_INT, CONFIG(hidden_size), 768, 1, 1e6 },
+	{ "num_hidden_layers", RT_FIELD_INT, CONFIG(layers), 22, 1, 1000 },
+	{ "num_attention_heads", RT_FIELD_INT, CONFIG(heads), 12, 1, 1e6 },
+	{ "intermediate_size", RT_FIELD_INT, CONFIG(intermediate_size), 1152, 1, 1e7 },
+	{ "max_position_embeddings", RT_FIELD_INT, CONFIG(max_positions), 8192, 1, 1e7 },
+	{ "pad_token_id", RT_FIELD_INT, CONFIG(pad_id), 50283, 0, RT_SIZE_MAX },
+	{ "norm_eps", RT_FIELD_REAL, CONFIG(layer_norm_eps), 1e-5, 0, 1 },
+	{ "initializer_range", RT_FIELD_REAL, CONFIG(initializer_range), 0.02, 0, 100 },
+	{ "initializer_cutoff_factor", RT_FIELD_REAL, CONFIG(modern.cutoff), 2, 1e-3, 1e6 },
+	{ "embedding_dropout", RT_FIELD_REAL, CONFIG(hidden_dropout), 0, 0, 1 },
+	{ "attention_dropout", RT_FIELD_REAL, CONFIG(attention_dropout), 0, 0, 1 },
+	{ "mlp_dropout", RT_FIELD_REAL, CONFIG(modern.mlp_dropout), 0, 0, 1 },
+	{ "classifier_dropout", RT_FIELD_REAL, CONFIG(classifier_dropout), 0, 0, 1 },
+	{ "attention_bias", RT_FIELD_BOOL, CONFIG(modern.attention_bias), 0, 0, 1 },
+	{ "mlp_bias", RT_FIELD_BOOL, CONFIG(modern.mlp_bias), 0, 0, 1 },
+	{ "norm_bias", RT_FIELD_BOOL, CONFIG(modern.norm_bias), 0, 0, 1 },
+	{ "classifier_bias", RT_FIELD_BOOL, CONFIG(modern.head_bias), 0, 0, 1 },
+	{ NULL, RT_FIELD_INT, 0, 0, 0, 0 },
+};
+
+static const struct rt_module body[] = {
+	{ "embeddings.tok_embeddings", RT_EMBEDDING, RT_DIM_VOCAB, RT_DIM_HIDDEN, BODY(words),
+	  RT_MODULE_PAD_ROW },
+	{ "embeddings.norm", RT_NORM, RT_DIM_HIDDEN, RT_DIM_NONE, BODY(embedding_norm), 0 },
+	{ "final_norm", RT_NORM, RT_DIM_HIDDEN, RT_DIM_NONE, BODY(final_norm), 0 },
+	{ "head.dense", RT_LINEAR, RT_DIM_HIDDEN, RT_DIM_HIDDEN, BODY(dense), RT_MODULE_TOP | RT_MODULE_NEW },
+	{ "head.norm", RT_NORM, RT_DIM_HIDDEN, RT_DIM_NONE, BODY(head_norm), RT_MODULE_TOP | RT_MODULE_NEW },
+	{ "classifier", RT_LINEAR, RT_DIM_LABELS, RT_DIM_HIDDEN, BODY(classifier),
+	  RT_MODULE_TOP | RT_MODULE_NEW },
+	{ NULL, RT_LINEAR, RT_DIM_NONE, RT_DIM_NONE, 0, 0 },
+};
+
+static const struct rt_module layer[] = {
+	{ "attn_norm", RT_NORM, RT_DIM_HIDDEN, RT_DIM_NONE, LAYER(attention_norm), 0 },
+	{ "attn.Wqkv", RT_LINEAR, RT_DIM_QKV, RT_DIM_HIDDEN, LAYER(qkv), 0 },
+	{ "attn.Wo", RT_LINEAR, RT_DIM_HIDDEN, RT_DIM_HIDDEN, LAYER(attention_out), 0 },
+	{ "mlp_norm", RT_NORM, RT_DIM_HIDDEN, RT_DIM_NONE, LAYER(ffn_norm), 0 },
+	{ "mlp.Wi", RT_LINEAR, RT_DIM_GATED, RT_DIM_HIDDEN, LAYER(up), 0 },
+	{ "mlp.Wo", RT_LINEAR, RT_DIM_HIDDEN, RT_DIM_INTERMEDIATE, LAYER(down), 0 },
+	{ NULL, RT_LINEAR, RT_DIM_NONE, RT_DIM_NONE, 0, 0 },
+};
+
+static bool has(const struct rt_config *c, const struct rt_module *m, int64_t layer_number, bool bias)
+{
+	bool in_layer = layer_number >= 0;
+
+	if (in_layer && layer_number == 0 && m->offset == LAYER(attention_norm))
+		return false; /* the embeddings' norm has just run */
+	if (!bias)
+		return true;
+	if (m->kind == RT_NORM)
+		return c->modern.norm_bias;
+	if (in_layer)
+		return m->offset == LAYER(qkv) || m->offset == LAYER(attention_out) ? c->modern.attention_bias
+										    : c->modern.mlp_bias;
+	return m->offset == BODY(classifier) || c->modern.head_bias;
+}
+
+static double init_std(const struct rt_config *c, const struct rt_module *m)
+{
+	if (m->rows == RT_DIM_LABELS)
+		return 1 / sqrt((double)c->hidden_size);
+	if (strcmp(m->name, "attn.Wo") == 0 || strcmp(m->name, "mlp.Wo") == 0 ||
+	    strcmp(m->name, "head.dense") == 0)
+		return c->initializer_range / sqrt(2 * (double)c->layers);
+	return c->initializer_range;
+}
+
+/* layer_types names each layer's attention; older configs say how often a global layer comes. */
+static int read_layers(const json_t *json, struct rt_config *c, struct rt_err *err)
+{
+	const json_t *types = json_object_get(json, "layer_types");
+	int64_t every = 3;
+
+	c->modern.global = calloc((size_t)c->layers, sizeof *c->modern.global);
+	if (!c->modern.global)
+		return rt_fail(err, RT_NO_MEMORY, "no memory for %lld layers", (long long)c->layers);
+	if (rt_json_get_i64(json, "global_attn_every_n_layers", &every, err) < 0)
+		return rt_fail_in(err, "config.json");
+	if (every < 1)
+		return rt_fail(err, RT_INVALID,
+			       "config.json: global_attn_every_n_layers must be at least 1 (got %lld)",
+			       (long long)every);
+	if (types && !json_is_null(types) && json_array_size(types) != (size_t)c->layers)
+		return rt_fail(err, RT_INVALID, "config.json: layer_types must name %lld layers (got %zu)",
+			       (long long)c->layers, json_array_size(types));
+	for (int64_t i = 0; i < c->layers; i++) {
+		const char *word = json_string_value(json_array_get(types, (size_t)i));
+
+		if (!json_is_array(types))
+			c->modern.global[i] = i % every == 0;
+		else if (word && strcmp(word, "full_attention") == 0)
+			c->modern.global[i] = true;
+		else if (!word || strcmp(word, "sliding_attention") != 0)
+			return rt_fail(err, RT_UNSUPPORTED,
+				       "config.json: layer_types/%lld must be full_attention or "
+				       "sliding_attention (got '%.64s')",
+				       (long long)i, word ? word : "something else");
+	}
+	return 0;
+}
+
+/* rope_parameters/<kind>/rope_theta, or the older single field. */
+static int read_theta(const json_t *json, const char *kind, const char *older, double fallback, double *ret,
+		      struct rt_err *err)
+{
+	const json_t *rope = json_object_get(json_object_get(json, "rope_parameters"), kind);
+	const char *type = "default";
+	double v = fallback;
+
+	if (rt_json_get_real(json, older, &v, err) < 0 ||
+	    (rope && (rt_json_get_real(rope, "rope_theta", &v, err) < 0 ||
+		      rt_json_get_str(rope, "rope_type", &type, err) < 0)))
+		return rt_fail_in(err, "config.json");
+	if (strcmp(type, "default") != 0)
+		return rt_fail(err, RT_UNSUPPORTED,
+			       "config.json: rope_type '%.64s' is not supported, only 'default'", type);
+	if (!(v > 0))
+		return rt_fail(err, RT_INVALID, "config.json: %s must be above 0 (got %g)", older, v);
+	*ret = v;
+	return 0;
+}
+
+static int finish_config(const json_t *json, struct rt_config *c, struct rt_err *err)
+{
+	const char *pooling = "cls";
+	int64_t window = 128;
+	const json_t *local = json_object_get(json, "local_rope_theta");
+	double theta = 160000;
+
+	if (rt_json_get_str(json, "classifier_pooling", &pooling, err) < 0 ||
+	    rt_json_get_i64(json, "local_attention", &window, err) < 0)
+		return rt_fail_in(err, "config.json");
+	if (strcmp(pooling, "cls") != 0 && strcmp(pooling, "mean") != 0)
+		return rt_fail(err, RT_UNSUPPORTED,
+			       "config.json: classifier_pooling '%.64s' is not known (known are cls, mean)",
+			       pooling);
+	if (window < 1)
+		return rt_fail(err, RT_INVALID, "config.json: local_attention must be at least 1 (got %lld)",
+			       (long long)window);
+	c->modern.mean_pooling = strcmp(pooling, "mean") == 0;
+	c->modern.window = window / 2;
+	if (rt_config_activation(json, "classifier_activation", "gelu", &c->head_activation, err) < 0 ||
+	    read_layers(json, c, err) < 0 ||
+	    read_theta(json, "full_attention", "global_rope_theta", theta, &c->modern.global_theta, err) < 0)
+		return -1;
+	/* null there means the same angles in all layers */
+	theta = local && json_is_null(local) ? c->modern.global_theta : 10000;
+	return read_theta(json, "sliding_attention", "local_rope_theta", theta, &c->modern.local_theta, err);
+}
+
+/* cos and sin of every position's angles, (1, width, size), twice the same half: fp32, as the library has them. */
+static int make_rotary(struct tc_scope *s, const struct rt_pass *p, double theta, struct tc_tensor **ret_cos,
+		       struct tc_tensor **ret_sin)
+{
+	int64_t width = p->batch->width, size = p->config->hidden_size / p->config->heads, half = size / 2;
+	float *cosines = malloc((size_t)(width * size) * sizeof *cosines);
+	float *sines = malloc((size_t)(width * size) * sizeof *sines);
+	int64_t shape[] = { 1, width, size };
+
+	if (!cosines || !sines) {
+		free(cosines);
+		free(sines);
+		tc_fail(s, RT_NO_MEMORY, "no memory for rotary positions");
+		return -1;
+	}
+	for (int64_t i = 0; i < width; i++) {
+		for (int64_t k = 0; k < size; k++) {
+			float at = (float)(2 * (k % half)) / (float)size;
+			float angle = (float)i * (1.0f / powf((float)theta, at));
+
+			cosines[i * size + k] = cosf(angle);
+			sines[i * size + k] = sinf(angle);
+		}
+	}
+	*ret_cos = tc_from_data(s, TC_F32, 3, shape, cosines);
+	*ret_sin = tc_from_data(s, TC_F32, 3, shape, sines);
+	free(cosines);
+	free(sines);
+	return 0;
+}
+
+static struct tc_tensor *make_window(struct tc_scope *s, const struct rt_pass *p)
+{
+	int64_t width = p->batch->width, side = p->config->modern.window;
+	float *bias;
+	struct tc_tensor *t;
+
+	if (width <= side + 1)
+		return NULL; /* everything is near */
+	bias = malloc((size_t)(width * width) * sizeof *bias);
+	if (!bias)
+		return tc_fail(s, RT_NO_MEMORY, "no memory for the attention window");
+	for (int64_t i = 0; i < width; i++) {
+		for (int64_t k = 0; k < width; k++)
+			bias[i * width + k] = llabs(i - k) <= side ? 0 : -3.4028234663852886e38f;
+	}
+	t = tc_from_data(s, TC_F32, 4, (int64_t[]){ 1, 1, width, width }, bias);
+	free(bias);
+	return t;
+}
+
+static struct tc_tensor *embed(struct tc_scope *s, struct rt_pass *p)
+{
+	const struct rt_config *c = p->config;
+	struct tc_tensor *x = tc_embedding(s, p->body->words.w, p->input_ids, c->pad_id);
+
+	if (c->hidden_size / c->heads % 2 != 0)
+		return tc_fail(s, RT_INVALID, "rotary positions need an even number of values a head");
+	if (make_rotary(s, p, c->modern.local_theta, &p->cos[0], &p->sin[0]) < 0 ||
+	    make_rotary(s, p, c->modern.global_theta, &p->cos[1], &p->sin[1]) < 0)
+		return NULL;
+	p->window = make_window(s, p);
+	return rt_part_dropout(s, p, rt_part_norm(s, p, x, &p->body->embedding_norm), c->hidden_dropout);
+}
+
+/* x turned by its position's angles; x (rows * heads, width, size). */
+static struct tc_tensor *rotate(struct tc_scope *s, struct rt_pass *p, struct tc_tensor *x, bool global)
+{
+	int64_t half = p->config->hidden_size / p->config->heads / 2;
+	struct tc_tensor *wide = rt_part_full(s, p, x);
+	struct tc_tensor *turned = tc_scale(s, tc_narrow(s, wide, 2, half, half), -1);
+
+	turned = tc_cat(s, (struct tc_tensor *[]){ turned, tc_narrow(s, wide, 2, 0, half) }, 2, 2);
+	x = tc_add(s, tc_mul(s, wide, p->cos[global]), tc_mul(s, turned, p->sin[global]));
+	return rt_part_lower(s, p, x);
+}
+
+static struct tc_tensor *attention(struct tc_scope *s, struct rt_pass *p, const struct rt_layer *l,
+				   struct tc_tensor *x)
+{
+	int64_t hidden = p->config->hidden_size;
+	bool global = p->config->modern.global[p->layer];
+	struct tc_tensor *all = rt_part_linear(s, p, x, &l->qkv); /* (N, 3 H) */
+	struct tc_tensor *query = rt_part_split_heads(s, p, tc_narrow(s, all, 1, 0, hidden));
+	struct tc_tensor *key = rt_part_split_heads(s, p, tc_narrow(s, all, 1, hidden, hidden));
+	struct tc_tensor *value = rt_part_split_heads(s, p, tc_narrow(s, all, 1, 2 * hidden, hidden));
+	struct tc_tensor *scores;
+
+	query = rotate(s, p, query, global);
+	key = rotate(s, p, key, global);
+	scores = rt_part_full(s, p, tc_bmm(s, query, tc_transpose(s, key, 1, 2)));
+	scores = tc_scale(s, scores, 1 / sqrt((double)(hidden / p->config->heads)));
+	x = rt_part_attend(s, p, scores, global ? NULL : p->window, value);
+	x = rt_part_full(s, p, rt_part_linear(s, p, x, &l->attention_out));
+	return rt_part_dropout(s, p, x, p->config->attention_dropout);
+}
+
+static struct tc_tensor *run_layer(struct tc_scope *s, struct rt_pass *p, const struct rt_layer *l,
+				   struct tc_tensor *x)
+{
+	int64_t inner = p->config->intermediate_size;
+	struct tc_tensor *y = l->attention_norm.w ? rt_part_norm(s, p, x, &l->attention_norm) : x;
+
+	x = tc_add(s, x, attention(s, p, l, y));
+	y = rt_part_linear(s, p, rt_part_norm(s, p, x, &l->ffn_norm), &l->up); /* (N, 2 I) */
+	y = tc_mul(s, rt_part_activation(s, p->config->activation, tc_narrow(s, y, 1, 0, inner)),
+		   tc_narrow(s, y, 1, inner, inner));
+	y = rt_part_dropout(s, p, y, p->config->modern.mlp_dropout);
+	return tc_add(s, x, rt_part_full(s, p, rt_part_linear(s, p, y, &l->down)));
+}
+
+static struct tc_tensor *finish(struct tc_scope *s, struct rt_pass *p, struct tc_tensor *x)
+{
+	return rt_part_norm(s, p, x, &p->body->final_norm);
+}
+
+/* Mean over each row's real tokens: (rows, H). */
+static struct tc_tensor *mean_pool(struct tc_scope *s, struct rt_pass *p, struct tc_tensor *x)
+{
+	int64_t rows = p->batch->rows, width = p->batch->width;
+	float *share = calloc((size_t)(rows * width), sizeof *share);
+	struct tc_tensor *weights;
+
+	if (!share)
+		return tc_fail(s, RT_NO_MEMORY, "no memory to pool");
+	for (int64_t r = 0; r < rows; r++) {
+		int64_t n = p->batch->lengths ? p->batch->lengths[r] : width;
+
+		for (int64_t i = 0; i < n; i++)
+			share[r * width + i] = 1.0f / (float)n;
+	}
+	weights = tc_from_data(s, TC_F32, 3, (int64_t[]){ rows, 1, width }, share);
+	free(share);
+	x = tc_bmm(s, weights, tc_reshape(s, x, 3, (int64_t[]){ rows, width, p->config->hidden_size }));
+	return tc_reshape(s, x, 2, (int64_t[]){ rows, p->config->hidden_size });
+}
+
+static struct tc_tensor *head(struct tc_scope *s, struct rt_pass *p, struct tc_tensor *x)
+{
+	x = p->config->modern.mean_pooling ? mean_pool(s, p, x) : rt_part_first_token(s, p, x);
+	x = rt_part_activation(s, p->config->head_activation, rt_part_linear(s, p, x, &p->body->dense));
+	x = rt_part_dropout(s, p, rt_part_norm(s, p, x, &p->body->head_norm), p->config->classifier_dropout);
+	return rt_part_full(s, p, rt_part_linear(s, p, x, &p->body->classifier));
+}
+
+const struct rt_family rt_family_modernbert = {
+	.model_type = "modernbert",
+	.architecture = "ModernBertForSequenceClassification",
+	.prefix = "model",
+	.config = { fields, "hidden_activation", "gelu", finish_config },
+	.body = body,
+	.layer = layer,
+	.layer_prefix = "layers.",
+	.has = has,
+	.init_std = init_std,
+	.embed = embed,
+	.run_layer = run_layer,
+	.finish = finish,
+	.head = head,
+};

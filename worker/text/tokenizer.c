@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/text/tokenizer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "worker/text/parts.h"
+#include "worker/text/unicode.h"
+
+struct rt_tokenizer *rt_tokenizer_new(struct rt_err *err)
+{
+	struct rt_tokenizer *tok = calloc(1, sizeof *tok);
+
+	if (!tok || rt_added_init(&tok->added, err) < 0) {
+		rt_tokenizer_close(tok);
+		rt_fail(err, RT_NO_MEMORY, "no memory for a tokenizer");
+		return NULL;
+	}
+	tok->pad_id = -1;
+	return tok;
+}
+
+void rt_tokenizer_close(struct rt_tokenizer *tok)
+{
+	if (!tok)
+		return;
+	rt_added_release(&tok->added);
+	rt_normalizer_free(tok->normalizer);
+	rt_pretokenizer_free(tok->pretokenizer);
+	rt_postprocessor_free(tok->postprocessor);
+	rt_wordmodel_free(tok->model);
+	free(tok);
+}
+
+/* Keys that do not change ids. */
+static void drop_keys(json_t *json)
+{
+	static const char *const keys[] = { "trim_offsets", "str_rep" };
+	size_t i;
+	const char *key;
+	json_t *item;
+	void *next;
+
+	if (json_is_array(json)) {
+		json_array_foreach(json, i, item)
+			drop_keys(item);
+		return;
+	}
+	for (i = 0; json_is_object(json) && i < sizeof keys / sizeof *keys; i++)
+		json_object_del(json, keys[i]);
+	json_object_foreach_safe(json, next, key, item)
+		drop_keys(item);
+}
+
+/* The component's JSON with sorted keys. */
+static void describe(struct rt_buf *out, const json_t *json, const char *key)
+{
+	json_t *copy = json_deep_copy(json_object_get(json, key));
+	char *text = NULL;
+
+	drop_keys(copy);
+	if (copy) {
+		text = json_dumps(copy, JSON_SORT_KEYS | JSON_COMPACT | JSON_ENCODE_ANY);
+		out->failed = out->failed || !text;
+	}
+	rt_buf_fmt(out, "%s ", key);
+	if (text)
+		rt_buf_add(out, text, strlen(text));
+	rt_buf_char(out, '\n');
+	free(text);
+	json_decref(copy);
+}
+
+static int finish(struct rt_tokenizer *tok, const json_t *json, struct rt_err *err)
+{
+	static const char *const pads[] = { "<pad>", "[PAD]" };
+	struct rt_buf all = RT_BUF_INIT;
+	int32_t special = rt_postprocessor_max_id(tok->postprocessor);
+	int rc;
+
+	tok->max_id = tok->model->vocab.max_id > tok->added.max_id ? tok->model->vocab.max_id : tok->added.max_id;
+	tok->max_id = tok->max_id > special ? tok->max_id : special;
+	for (size_t i = 0; i < sizeof pads / sizeof *pads && tok->pad_id < 0; i++)
+		tok->pad_id = rt_tokenizer_token_to_id(tok, pads[i], strlen(pads[i]));
+	tok->aligned = rt_pretokenizer_needs_base(tok->pretokenizer);
+	describe(&all, json, "normalizer");
+	describe(&all, json, "pre_tokenizer");
+	describe(&all, json, "post_processor");
+	for (size_t i = 0; i < tok->added.n; i++) {
+		const struct rt_added_token *t = &tok->added.list[i];
+
+		rt_buf_fmt(&all, "added %d %d%d%d%d %zu:", (int)t->id, t->single_word, t->lstrip, t->rstrip, t->normalized,
+			   t->len);
+		rt_buf_add(&all, t->content, t->len);
+		rt_buf_char(&all, '\n');
+	}
+	rt_wordmodel_describe(tok->model, &all);
+	rc = rt_buf_check(&all, err);
+	if (rc == 0)
+		rt_sha256(all.data, all.len, tok->fingerprint);
+	rt_buf_release(&all);
+	return rc;
+}
+
+int rt_tokenizer_read(struct rt_tokenizer *tok, const json_t *json, struct rt_err *err)
+{
+	const char *version = "1.0";
+
+	if (!json_is_object(json))
+		return rt_fail(err, RT_INVALID, "a tokenizer must be a JSON object");
+	if (rt_json_get_str(json, "version", &version, err) < 0)
+		return -1;
+	if (strcmp(version, "1.0") != 0)
+		return rt_fail(err, RT_UNSUPPORTED, "unknown version '%s'", version);
+	if (!json_object_get(json, "model"))
+		return rt_fail(err, RT_INVALID, "the tokenizer has no model");
+	if (rt_normalizer_new(json_object_get(json, "normalizer"), &tok->normalizer, err) < 0 ||
+	    rt_pretokenizer_new(json_object_get(json, "pre_tokenizer"), &tok->pretokenizer, err) < 0 ||
+	    rt_postprocessor_new(json_object_get(json, "post_processor"), &tok->postprocessor, err) < 0 ||
+	    rt_wordmodel_new(json_object_get(json, "model"), &tok->model, err) < 0 ||
+	    rt_added_read(&tok->added, json_object_get(json, "added_tokens"), tok->model, tok->normalizer, err) < 0)
+		return -1;
+	return finish(tok, json, err);
+}
+
+int rt_tokenizer_open_memory(const void *json, size_t size, struct rt_tokenizer **ret, struct rt_err *err)
+{
+	json_t *root = rt_json_parse(json, size, err);
+	struct rt_tokenizer *tok = root ? rt_tokenizer_new(err) : NULL;
+	int rc = tok ? rt_tokenizer_read(tok, root, err) : -1;
+
+	json_decref(root);
+	if (rc < 0) {
+		rt_tokenizer_close(tok);
+		return -1;
+	}
+	*ret = tok;
+	return 0;
+}
+
+/* pad_token of tokenizer_config.json: a string, or an object with content. Its absence is fine. */
+static int read_config(struct rt_tokenizer *tok, const char *dir, struct rt_err *err)
+{
+	char *path = rt_path_join(dir, "tokenizer_config.json");
+	const json_t *pad;
+	json_t *json;
+	int rc = 0;
+
+	if (!path)
+		return rt_fail(err, RT_NO_MEMORY, "no memory for a path");
+	if (rt_file_exists(path)) {
+		json = rt_json_read(path, RT_TOKENIZER_FILE_MAX, err);
+		pad = json_object_get(json, "pad_token");
+		if (json_is_object(pad))
+			pad = json_object_get(pad, "content");
+		if (json_is_string(pad))
+			tok->pad_id = rt_tokenizer_token_to_id(tok, json_string_value(pad), json_string_length(pad));
+		rc = json ? 0 : -1;
+		json_decref(json);
+	}
+	free(path);
+	return rc;
+}
+
+int rt_tokenizer_open(const char *dir, struct rt_tokenizer **ret, struct rt_err *err)
+{
+	char *path = rt_path_join(dir, "tokenizer.json");
+	struct rt_tokenizer *tok = NULL;
+	struct rt_buf text = RT_BUF_INIT;
+	int rc = -1;
+
+	if (!path)
+		return rt_fail(err, RT_NO_MEMORY, "no memory for a path");
+	if (rt_file_read(path, RT_TOKENIZER_FILE_MAX, &text, err) < 0)
+		goto out;
+	if (rt_tokenizer_open_memory(rt_buf_text(&text), text.len, &tok, err) < 0) {
+		rt_fail_in(err, "%s", path);
+		goto out;
+	}
+	if (read_config(tok, dir, err) < 0)
+		goto out;
+	*ret = tok;
+	tok = NULL;
+	rc = 0;
+out:
+	rt_tokenizer_close(tok);
+	rt_buf_release(&text);
+	free(path);
+	return rc;
+}
+
+size_t rt_tokenizer_vocab_size(const struct rt_tokenizer *tok)
+{
+	return (size_t)(tok->max_id + 1);
+}
+
+size_t rt_tokenizer_special_count(const struct rt_tokenizer *tok, bool pair)
+{
+	return rt_postprocessor_added(tok->postprocessor, pair);
+}
+
+int32_t rt_tokenizer_pad_id(const struct rt_tokenizer *tok)
+{
+	return tok->pad_id;
+}
+
+int32_t rt_tokenizer_token_to_id(const struct rt_tokenizer *tok, const char *token, size_t len)
+{
+	int32_t found = rt_vocab_find(&tok->added.by_content, token, len);
+
+	if (found >= 0)
+		return tok->added.list[tok->added.by_content.entries[found].id].id;
+	found = rt_vocab_find(&tok->model->vocab, token, len);
+	return found >= 0 ? tok->model->vocab.entries[found].id : -1;
+}
+
+const char *rt_tokenizer_fingerprint(const struct rt_tokenizer *tok)
+{
+	return tok->fingerprint;
+}

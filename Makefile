@@ -24,6 +24,9 @@ test-asan: setup-test ## the same under AddressSanitizer and UBSan, in build-asa
 	@MESON_ARGS="--buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false" TEST_FACTOR=10 \
 		scripts/test build-asan
 
+test-real: build ## the real job of ../shared, three seeds, beside the Hugging Face Trainer's figures (7 minutes)
+	@tests/real/run_clinc.py --build $(BUILD)
+
 check: setup-dev ## format, spelling, and a build without warnings by gcc and by clang
 	@scripts/check
 
@@ -42,4 +45,4 @@ setup-dev:
 clean: ## remove what was built
 	rm -rf $(BUILD) build-asan build-check
 
-.PHONY: help build demo run test test-asan check format setup setup-test setup-dev clean
+.PHONY: help build demo run test test-asan test-real check format setup setup-test setup-dev clean

@@ -4,8 +4,6 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <limits.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,14 +20,6 @@ static void on_signal(int number)
 {
 	(void)number;
 	stop = 1;
-}
-
-/* Buffers of a step are of the same sizes as those of the next: giving them back to the system and taking them again
- * costs a fault per page (three million in an epoch of a small model). */
-static void keep_memory(void)
-{
-	mallopt(M_MMAP_THRESHOLD, 1 << 30);
-	mallopt(M_TRIM_THRESHOLD, INT_MAX);
 }
 
 static void catch_signals(void)
@@ -140,7 +130,6 @@ int rt_cmd_run(int argc, char **argv)
 	}
 	o.token = o.url ? token : NULL;
 	catch_signals();
-	keep_memory();
 	if (rt_run(&o, &end, &err) < 0) {
 		fprintf(stderr, "retort-worker run: %s\n", err.msg);
 		return 1;

@@ -10,6 +10,10 @@
 static const struct rt_cmd commands[] = {
 	{ "doctor", "[--json] [--threads N] [--dir DIR]",
 	  "what this machine can do, and what is wrong with it", rt_cmd_doctor },
+	{ "run", "--spec FILE --dir DIR [--threads N] [--report URL --token-fd N] [--models-root DIR]...",
+	  "trains one job; events on stdout and in DIR/events.ndjson, checkpoints in DIR/checkpoints", rt_cmd_run },
+	{ "validate", "--spec FILE [--models-root DIR]...",
+	  "says as JSON what is wrong with a job, and what it would cost, before it runs", rt_cmd_validate },
 	{ NULL, NULL, NULL, NULL },
 };
 

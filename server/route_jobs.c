@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* /v1/jobs and /v1/jobs/{id} */
+/* /v1/jobs, /v1/jobs/{id}, cancel, validate */
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,10 +60,10 @@ static int replay(struct rt_req *req, const char *key, const char *body_sha256, 
 	return 1;
 }
 
-static int parse_and_resolve(struct rt_req *req, struct rt_spec *spec, struct rt_err *err)
+/* Both are the caller's to release on success. -1 with RT_UNPROCESSABLE: req->problems says what is wrong. */
+static int parse_and_resolve(struct rt_req *req, struct rt_spec *spec, struct rt_resolved *resolved, struct rt_err *err)
 {
 	struct rt_problems *problems = rt_req_problems(req);
-	struct rt_resolved resolved;
 	json_t *json;
 	int rc;
 
@@ -76,11 +76,10 @@ static int parse_and_resolve(struct rt_req *req, struct rt_spec *spec, struct rt
 	json_decref(json);
 	if (rc < 0)
 		return -1;
-	if (rt_resolve(&req->server->jobs.roots, req->server->store, spec, &resolved, problems, err) < 0) {
+	if (rt_resolve(&req->server->jobs.roots, req->server->store, spec, resolved, problems, err) < 0) {
 		rt_spec_release(spec);
 		return -1;
 	}
-	rt_resolved_release(&resolved); /* resolved again when the job runs */
 	return 0;
 }
 
@@ -115,6 +114,7 @@ int rt_route_jobs_post(struct rt_req *req, struct rt_err *err)
 	char key[KEY_MAX + 1], body_sha256[RT_SHA256_SIZE], location[128];
 	struct rt_store *st = req->server->store;
 	struct rt_buf body = RT_BUF_INIT;
+	struct rt_resolved resolved;
 	struct rt_spec spec;
 	int rc;
 
@@ -128,8 +128,9 @@ int rt_route_jobs_post(struct rt_req *req, struct rt_err *err)
 		if (rc != 0)
 			return rc < 0 ? -1 : 0;
 	}
-	if (parse_and_resolve(req, &spec, err) < 0)
+	if (parse_and_resolve(req, &spec, &resolved, err) < 0)
 		return -1;
+	rt_resolved_release(&resolved); /* resolved again when the job runs */
 	rc = rt_store_begin(st, err);
 	if (rc == 0) {
 		rc = make_job(req, &spec, key, body_sha256, location, &body, err);
@@ -143,7 +144,48 @@ int rt_route_jobs_post(struct rt_req *req, struct rt_err *err)
 	if (rc < 0)
 		return -1;
 	rt_answer_header(req, "Location", location);
+	req->server->scheduler.wanted = true;
 	return rt_answer_after_commit(req);
+}
+
+/* ---- POST /v1/jobs:validate ---- */
+
+/* What is wrong already without the worker is a report too. */
+static int answer_not_valid(struct rt_req *req, struct rt_err *err)
+{
+	struct rt_buf body = RT_BUF_INIT;
+
+	rt_buf_str(&body, "{\"valid\":false,\"errors\":");
+	rt_problems_write(&body, req->problems);
+	rt_buf_str(&body, ",\"warnings\":[],\"resolved\":null,\"facts\":null}");
+	return rt_answer_json(req, 200, &body, err);
+}
+
+int rt_route_jobs_validate(struct rt_req *req, struct rt_err *err)
+{
+	json_t *worker_spec, *user_spec;
+	struct rt_resolved resolved;
+	struct rt_spec spec;
+	int rc = -1;
+
+	if (req->server->stopping)
+		return rt_fail(err, RT_UNAVAILABLE, "the server is going down");
+	if (parse_and_resolve(req, &spec, &resolved, err) < 0) {
+		if (err->code == RT_UNPROCESSABLE && req->problems && req->problems->n > 0)
+			return answer_not_valid(req, err);
+		return -1;
+	}
+	worker_spec = rt_resolved_spec_json(&spec, &resolved);
+	user_spec = rt_spec_json(&spec);
+	if (worker_spec && user_spec)
+		rc = rt_validator_run(&req->server->validator, req, worker_spec, user_spec, err);
+	else
+		rt_fail(err, RT_NO_MEMORY, "no memory to check the spec");
+	json_decref(worker_spec);
+	json_decref(user_spec);
+	rt_resolved_release(&resolved);
+	rt_spec_release(&spec);
+	return rc;
 }
 
 /* ---- GET /v1/jobs ---- */
@@ -222,7 +264,7 @@ int rt_route_jobs_list(struct rt_req *req, struct rt_err *err)
 
 /* ---- /v1/jobs/{id} ---- */
 
-int rt_route_job_get(struct rt_req *req, struct rt_err *err)
+static int answer_job(struct rt_req *req, unsigned status, struct rt_err *err)
 {
 	struct rt_buf body = RT_BUF_INIT;
 	struct rt_job job;
@@ -231,5 +273,30 @@ int rt_route_job_get(struct rt_req *req, struct rt_err *err)
 		return -1;
 	rt_render_job(&body, &job);
 	rt_job_release(&job);
-	return rt_answer_json(req, 200, &body, err);
+	return rt_answer_json(req, status, &body, err);
+}
+
+int rt_route_job_get(struct rt_req *req, struct rt_err *err)
+{
+	return answer_job(req, 200, err);
+}
+
+int rt_route_job_cancel(struct rt_req *req, struct rt_err *err)
+{
+	enum rt_job_status status;
+
+	if (rt_scheduler_cancel(&req->server->scheduler, req->params.value[0], &status, err) < 0 ||
+	    answer_job(req, status == RT_JOB_CANCELLED ? 200 : 202, err) < 0)
+		return -1;
+	return rt_answer_after_commit(req);
+}
+
+int rt_route_job_delete(struct rt_req *req, struct rt_err *err)
+{
+	bool gone;
+
+	if (rt_scheduler_delete(&req->server->scheduler, req->params.value[0], &gone, err) < 0 ||
+	    (gone ? rt_answer_empty(req, 204, err) : answer_job(req, 202, err)) < 0)
+		return -1;
+	return rt_answer_after_commit(req);
 }

@@ -6,7 +6,22 @@
 const struct rt_route rt_routes[] = {
 	{ "POST", "/v1/jobs", rt_route_jobs_post, RT_SPEC_BODY_MAX, JSON },
 	{ "GET", "/v1/jobs", rt_route_jobs_list, 0, NULL },
+	{ "POST", "/v1/jobs:validate", rt_route_jobs_validate, RT_SPEC_BODY_MAX, JSON },
 	{ "GET", "/v1/jobs/{}", rt_route_job_get, 0, NULL },
+	{ "DELETE", "/v1/jobs/{}", rt_route_job_delete, 0, NULL },
+	{ "POST", "/v1/jobs/{}/cancel", rt_route_job_cancel, RT_SPEC_BODY_MAX, NULL },
+
+	{ "GET", "/v1/jobs/{}/events", rt_route_job_events, 0, NULL },
+	{ "GET", "/v1/jobs/{}/epochs", rt_route_job_epochs, 0, NULL },
+	{ "GET", "/v1/jobs/{}/logs", rt_route_job_logs, 0, NULL },
+	{ "GET", "/v1/events", rt_route_events, 0, NULL },
+
+	{ "GET", "/v1/jobs/{}/checkpoints", rt_route_checkpoints_list, 0, NULL },
+	{ "GET", "/v1/jobs/{}/checkpoints/{}.tar", rt_route_checkpoint_archive, 0, NULL },
+	{ "GET", "/v1/jobs/{}/checkpoints/{}", rt_route_checkpoint_get, 0, NULL },
+	{ "GET", "/v1/jobs/{}/checkpoints/{}/files/{*}", rt_route_checkpoint_file, 0, NULL },
+
+	{ "POST", "/v1/worker/runs/{}/events", rt_route_worker_events, RT_EVENTS_BODY_MAX, NULL },
 
 	{ "GET", "/healthz", rt_route_healthz, 0, NULL },
 	{ "GET", "/readyz", rt_route_readyz, 0, NULL },

@@ -12,7 +12,22 @@ extern const struct rt_route rt_routes[];
 
 int rt_route_jobs_post(struct rt_req *req, struct rt_err *err);
 int rt_route_jobs_list(struct rt_req *req, struct rt_err *err);
+int rt_route_jobs_validate(struct rt_req *req, struct rt_err *err);
 int rt_route_job_get(struct rt_req *req, struct rt_err *err);
+int rt_route_job_delete(struct rt_req *req, struct rt_err *err);
+int rt_route_job_cancel(struct rt_req *req, struct rt_err *err);
+
+int rt_route_job_events(struct rt_req *req, struct rt_err *err);
+int rt_route_job_epochs(struct rt_req *req, struct rt_err *err);
+int rt_route_job_logs(struct rt_req *req, struct rt_err *err);
+int rt_route_events(struct rt_req *req, struct rt_err *err);
+
+int rt_route_checkpoints_list(struct rt_req *req, struct rt_err *err);
+int rt_route_checkpoint_get(struct rt_req *req, struct rt_err *err);
+int rt_route_checkpoint_file(struct rt_req *req, struct rt_err *err);
+int rt_route_checkpoint_archive(struct rt_req *req, struct rt_err *err);
+
+int rt_route_worker_events(struct rt_req *req, struct rt_err *err);
 
 int rt_route_healthz(struct rt_req *req, struct rt_err *err);
 int rt_route_readyz(struct rt_req *req, struct rt_err *err);

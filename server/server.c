@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,8 @@
 #include "base/log.h"
 #include "server/respond.h"
 #include "server/routes.h"
+
+static void finish(struct rt_server *s);
 
 #define ROUNDS_MAX 8 /* of requests in one turn, before the loop looks at its other handles */
 
@@ -46,6 +49,8 @@ static void commit_and_answer(struct rt_server *s)
 
 	if (failed)
 		rt_log(RT_LOG_ERROR, "-", "%s", err.msg);
+	rt_streams_settle(&s->streams, !failed);
+	rt_trash_settle(&s->trash, &s->loop, !failed);
 	while ((req = s->answers)) {
 		s->answers = req->next_commit;
 		if (!s->answers)
@@ -62,13 +67,18 @@ void rt_server_flush(struct rt_server *s)
 	/* Sending an answer lets the connection's next request in, which may write and wait in its turn. */
 	for (int round = 0; round < ROUNDS_MAX; round++) {
 		commit_and_answer(s);
-		if (!s->http.woken)
-			return;
-		rt_http_run(&s->http);
+		if (s->scheduler.wanted)
+			rt_scheduler_fill(&s->scheduler);
+		else if (!s->http.woken)
+			break;
+		if (s->http.woken)
+			rt_http_run(&s->http);
 	}
 	commit_and_answer(s);
 	if (s->http.woken)
 		rt_http_run_soon(&s->http);
+	if (s->stopping && s->scheduler.run_count == 0)
+		finish(s);
 }
 
 static void on_prepare(uv_prepare_t *handle)
@@ -83,15 +93,21 @@ static void on_check(uv_check_t *handle)
 
 /* ---- stopping ---- */
 
+/* Ends all that keeps the loop going. */
 static void finish(struct rt_server *s)
 {
-	rt_server_flush(s);
+	if (!s->handles_ready)
+		return;
+	s->handles_ready = false;
+	commit_and_answer(s);
+	rt_validator_stop(&s->validator);
+	rt_scheduler_release(&s->scheduler);
+	rt_streams_stop(&s->streams);
 	rt_http_stop(&s->http);
 	uv_close((uv_handle_t *)&s->prepare, NULL);
 	uv_close((uv_handle_t *)&s->check, NULL);
 	for (int i = 0; i < 2; i++)
 		uv_close((uv_handle_t *)&s->signals[i], NULL);
-	s->handles_ready = false;
 }
 
 static void on_signal(uv_signal_t *handle, int number)
@@ -99,11 +115,9 @@ static void on_signal(uv_signal_t *handle, int number)
 	struct rt_server *s = handle->data;
 
 	(void)number;
-	if (s->stopping)
-		return;
 	s->stopping = true;
-	rt_log(RT_LOG_INFO, "-", "stopping");
-	finish(s);
+	rt_log(RT_LOG_INFO, "-", "stopping; %d workers run", s->scheduler.run_count);
+	rt_scheduler_stop(&s->scheduler); /* rt_server_flush sees when the last has gone */
 }
 
 /* ---- opening ---- */
@@ -167,8 +181,63 @@ out:
 
 static void on_event(void *arg, const char *job_id)
 {
-	(void)arg;
-	(void)job_id;
+	struct rt_server *s = arg;
+
+	rt_streams_touch(&s->streams, job_id);
+}
+
+/* --worker, or retort-worker in the folder beside this program's, as in the build tree, or beside it, or in PATH. */
+static char *find_worker(const char *given)
+{
+	static const char *const places[] = { "/../worker/retort-worker", "/retort-worker" };
+	char self[PATH_MAX], *path, *real;
+	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 32);
+	char *slash;
+
+	if (given)
+		return strdup(given);
+	self[n > 0 ? n : 0] = '\0';
+	slash = strrchr(self, '/');
+	for (size_t i = 0; slash && i < sizeof places / sizeof *places; i++) {
+		strcpy(slash, places[i]);
+		path = self;
+		real = access(path, X_OK) == 0 ? realpath(path, NULL) : NULL;
+		if (real)
+			return real;
+	}
+	return strdup("retort-worker");
+}
+
+/* A worker's share of the cores that this process may use. */
+static int threads_of_a_slot(int slots)
+{
+	cpu_set_t set;
+	int cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : (int)sysconf(_SC_NPROCESSORS_ONLN);
+
+	return cores / slots > 1 ? cores / slots : 1;
+}
+
+static int start_parts(struct rt_server *s, struct rt_err *err)
+{
+	s->worker = find_worker(s->options->worker);
+	s->validator.dir = rt_path_join(s->data_dir, "tmp");
+	if (!s->worker || !s->validator.dir)
+		return rt_fail(err, RT_NO_MEMORY, "no memory to start");
+	s->scheduler.loop = s->validator.loop = &s->loop;
+	s->scheduler.jobs = &s->jobs;
+	s->scheduler.trash = &s->trash;
+	s->scheduler.worker = s->validator.worker = s->worker;
+	s->scheduler.url = s->http.url;
+	s->scheduler.slots = s->options->slots;
+	s->scheduler.threads = threads_of_a_slot(s->options->slots);
+	s->scheduler.stop_grace_s = s->options->stop_grace_s;
+	s->validator.roots = &s->jobs.roots;
+	rt_dir_remove(s->validator.dir, NULL); /* what a server that died left there */
+	if (rt_streams_start(&s->streams, &s->loop, &s->http, s->store, err) < 0 ||
+	    rt_http_start(&s->http, s, rt_routes, s->options->listen, err) < 0 ||
+	    rt_scheduler_recover(&s->scheduler, err) < 0)
+		return -1;
+	return rt_store_commit(s->store, err);
 }
 
 static int start_handles(struct rt_server *s, struct rt_err *err)
@@ -212,7 +281,7 @@ int rt_server_open(struct rt_server *s, const struct rt_options *options, struct
 	s->jobs.store = s->store;
 	s->jobs.on_event = on_event;
 	s->jobs.arg = s;
-	return rt_http_start(&s->http, s, rt_routes, options->listen, err);
+	return start_parts(s, err);
 }
 
 int rt_server_run(struct rt_server *s)
@@ -222,14 +291,15 @@ int rt_server_run(struct rt_server *s)
 
 void rt_server_close(struct rt_server *s)
 {
-	if (s->handles_ready)
-		finish(s);
+	finish(s);
 	if (s->loop_ready) {
 		uv_run(&s->loop, UV_RUN_DEFAULT); /* the close callbacks */
 		uv_loop_close(&s->loop);
 	}
 	rt_store_close(s->store);
 	rt_roots_release(&s->jobs.roots);
+	free(s->validator.dir);
+	free(s->worker);
 	free(s->data_dir);
 	if (s->lock_fd >= 0)
 		close(s->lock_fd);

@@ -14,6 +14,10 @@
 #include "server/http.h"
 #include "server/jobs.h"
 #include "server/options.h"
+#include "server/scheduler.h"
+#include "server/stream.h"
+#include "server/trash.h"
+#include "server/validator.h"
 
 struct rt_server {
 	uv_loop_t loop;
@@ -24,6 +28,11 @@ struct rt_server {
 	struct rt_store *store;
 	struct rt_jobs jobs;
 	struct rt_http http;
+	struct rt_scheduler scheduler;
+	struct rt_validator validator;
+	struct rt_streams streams;
+	struct rt_trash trash;
+	char *worker; /* the program */
 	uv_prepare_t prepare;
 	uv_check_t check;
 	uv_signal_t signals[2];

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/executor_local.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/file.h"
+
+#define POLL_MS 1000
+
+int64_t rt_process_start_ticks(int64_t pid)
+{
+	struct rt_buf text = RT_BUF_INIT;
+	char path[40], *p;
+	int64_t ticks = -1;
+
+	snprintf(path, sizeof path, "/proc/%lld/stat", (long long)pid);
+	if (rt_file_read(path, 4096, &text, NULL) == 0) {
+		p = strrchr(text.data, ')'); /* the name before it may hold anything */
+		if (p && p[1] == ' ' && p[2] != 'Z' && p[2] != 'X') {
+			p += 2; /* field 3; the start is field 22 */
+			for (int field = 3; p && field < 22; field++) {
+				p = strchr(p, ' ');
+				p = p ? p + 1 : NULL;
+			}
+			if (p)
+				ticks = strtoll(p, NULL, 10);
+		}
+	}
+	rt_buf_release(&text);
+	return ticks;
+}
+
+int64_t rt_process_oom_kills(void)
+{
+	struct rt_buf text = RT_BUF_INIT;
+	int64_t kills = -1;
+	const char *p;
+
+	if (rt_file_read("/proc/vmstat", 1 << 16, &text, NULL) == 0) {
+		p = strstr(text.data, "\noom_kill ");
+		if (p)
+			kills = strtoll(p + 10, NULL, 10);
+	}
+	rt_buf_release(&text);
+	return kills;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	struct rt_process *p = handle->data; /* NULL: nobody waits any more */
+
+	free(handle);
+	if (p) {
+		p->handle = NULL;
+		p->on_exit(p->arg);
+	}
+}
+
+static void on_child_exit(uv_process_t *child, int64_t status, int number)
+{
+	struct rt_process *p = child->data;
+
+	if (p) {
+		p->exit_status = number ? -1 : status;
+		p->exit_signal = number ? number : -1;
+	}
+	uv_close((uv_handle_t *)child, on_closed);
+}
+
+/* A pipe that holds the secret already; the child gets its end for reading. */
+static int secret_pipe(const char *secret, struct rt_err *err)
+{
+	int fds[2];
+	size_t n = strlen(secret);
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return rt_fail_errno(err, errno, "cannot make a pipe");
+	if (write(fds[1], secret, n) != (ssize_t)n || write(fds[1], "\n", 1) != 1) {
+		close(fds[0]);
+		close(fds[1]);
+		return rt_fail(err, RT_IO, "cannot write to a pipe");
+	}
+	close(fds[1]);
+	return fds[0];
+}
+
+int rt_process_start(struct rt_process *p, uv_loop_t *loop, const struct rt_process_start *what, struct rt_err *err)
+{
+	uv_stdio_container_t stdio[4] = {
+		{ .flags = UV_IGNORE },
+		{ .flags = UV_IGNORE },
+		{ .flags = UV_INHERIT_FD, .data.fd = what->log_fd },
+		{ .flags = UV_IGNORE },
+	};
+	uv_process_options_t options = {
+		.exit_cb = on_child_exit, .file = what->program, .args = (char **)(uintptr_t)what->argv,
+		.flags = UV_PROCESS_DETACHED, .stdio = stdio, .stdio_count = what->secret ? 4 : 3,
+	};
+	uv_process_t *child = calloc(1, sizeof *child);
+	int rc, fd = -1;
+
+	if (!child)
+		return rt_fail(err, RT_NO_MEMORY, "no memory to start a worker");
+	if (what->secret) {
+		fd = secret_pipe(what->secret, err);
+		if (fd < 0) {
+			free(child);
+			return -1;
+		}
+		stdio[3].flags = UV_INHERIT_FD;
+		stdio[3].data.fd = fd;
+	}
+	rc = uv_spawn(loop, child, &options);
+	if (fd >= 0)
+		close(fd);
+	if (rc < 0) {
+		uv_close((uv_handle_t *)child, on_closed); /* the loop has the handle although nothing runs */
+		return rt_fail(err, rc == UV_ENOENT ? RT_NOT_FOUND : RT_INTERNAL, "cannot start the worker '%s': %s", what->program,
+			       uv_strerror(rc));
+	}
+	child->data = p;
+	p->handle = (uv_handle_t *)child;
+	p->exit_status = p->exit_signal = -1;
+	p->pid = child->pid;
+	p->start_ticks = rt_process_start_ticks(p->pid);
+	return 0;
+}
+
+static void on_poll(uv_timer_t *timer)
+{
+	struct rt_process *p = timer->data;
+
+	if (rt_process_start_ticks(p->pid) != p->start_ticks) {
+		uv_close((uv_handle_t *)timer, on_closed);
+		return;
+	}
+	if (p->on_poll)
+		p->on_poll(p->arg);
+}
+
+int rt_process_adopt(struct rt_process *p, uv_loop_t *loop, int64_t pid, int64_t start_ticks, struct rt_err *err)
+{
+	uv_timer_t *timer;
+
+	if (start_ticks < 0 || rt_process_start_ticks(pid) != start_ticks)
+		return rt_fail(err, RT_NOT_FOUND, "the worker's process is not there any more");
+	timer = calloc(1, sizeof *timer);
+	if (!timer)
+		return rt_fail(err, RT_NO_MEMORY, "no memory to watch a worker");
+	uv_timer_init(loop, timer);
+	uv_timer_start(timer, on_poll, POLL_MS, POLL_MS);
+	timer->data = p;
+	p->handle = (uv_handle_t *)timer;
+	p->exit_status = p->exit_signal = -1;
+	p->pid = pid;
+	p->start_ticks = start_ticks;
+	return 0;
+}
+
+void rt_process_abandon(struct rt_process *p)
+{
+	if (!p->handle)
+		return;
+	p->handle->data = NULL;
+	if (!uv_is_closing(p->handle))
+		uv_close(p->handle, on_closed);
+	p->handle = NULL;
+}
+
+void rt_process_signal(const struct rt_process *p, int number)
+{
+	if (p->handle && p->pid > 1)
+		kill((pid_t)-p->pid, number);
+}

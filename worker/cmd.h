@@ -10,6 +10,7 @@ struct rt_cmd {
 };
 
 int rt_cmd_doctor(int argc, char **argv);
+int rt_cmd_encode(int argc, char **argv);
 int rt_cmd_logits(int argc, char **argv);
 int rt_cmd_run(int argc, char **argv);
 int rt_cmd_validate(int argc, char **argv);

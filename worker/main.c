@@ -14,6 +14,9 @@ static const struct rt_cmd commands[] = {
 	  "trains one job; events on stdout and in DIR/events.ndjson, checkpoints in DIR/checkpoints", rt_cmd_run },
 	{ "validate", "--spec FILE [--models-root DIR]...",
 	  "says as JSON what is wrong with a job, and what it would cost, before it runs", rt_cmd_validate },
+	{ "encode", "--model DIR [--max-length N]",
+	  "tokens of texts: a line {\"text\": …, \"pair\"?: …} in, {\"ids\", \"type_ids\", \"tokens\", \"offsets\"} out",
+	  rt_cmd_encode },
 	{ NULL, NULL, NULL, NULL },
 };
 

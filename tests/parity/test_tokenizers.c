@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every case of the reference, for every tokenizer there: ids, type ids, tokens and offsets must be the same. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "worker/text/tokenizer.h"
+
+enum { SHOWN = 5 };
+
+static const char *shared(void)
+{
+	const char *dir = getenv("RT_SHARED");
+
+	return dir ? dir : "../shared";
+}
+
+static char *reference(const char *name, const char *file)
+{
+	struct rt_buf path = RT_BUF_INIT;
+
+	rt_buf_fmt(&path, "%s/reference/tokenizers/%s%s%s", shared(), name, file ? "/" : "", file ? file : "");
+	return rt_buf_take(&path);
+}
+
+static json_t *as_json(const struct rt_encoding *e)
+{
+	json_t *json = json_object(), *ids = json_array(), *types = json_array(), *tokens = json_array(),
+	       *offsets = json_array();
+
+	for (size_t i = 0; i < e->n; i++) {
+		json_t *range = json_array();
+
+		json_array_append_new(ids, json_integer(e->ids[i]));
+		json_array_append_new(types, json_integer(e->type_ids[i]));
+		json_array_append_new(tokens, json_stringn(e->tokens[i], e->token_lens[i]));
+		json_array_append_new(range, json_integer(e->offsets[i][0]));
+		json_array_append_new(range, json_integer(e->offsets[i][1]));
+		json_array_append_new(offsets, range);
+	}
+	json_object_set_new(json, "ids", ids);
+	json_object_set_new(json, "type_ids", types);
+	json_object_set_new(json, "tokens", tokens);
+	json_object_set_new(json, "offsets", offsets);
+	return json;
+}
+
+static void show(const char *what, const json_t *json)
+{
+	char *text = json_dumps(json, JSON_ENSURE_ASCII | JSON_ENCODE_ANY | JSON_COMPACT);
+
+	print_message("      %-9s %.3000s\n", what, text ? text : "?");
+	free(text);
+}
+
+/* True if the case comes out as it should; ids alone must come out the same, too. */
+static bool check_case(const struct rt_tokenizer *tok, const json_t *row, bool loud, size_t number)
+{
+	static const char *const keys[] = { "ids", "type_ids", "tokens", "offsets" };
+	const json_t *text = json_object_get(row, "text"), *pair = json_object_get(row, "pair");
+	size_t max_length = (size_t)json_integer_value(json_object_get(row, "max_length"));
+	struct rt_encoding e = { 0 }, ids = { 0 };
+	struct rt_err err = RT_ERR_INIT;
+	bool same = true;
+	json_t *got;
+
+	if (rt_tokenizer_encode(tok, json_string_value(text), json_string_length(text), json_string_value(pair),
+				json_string_length(pair), max_length, &e, &err) < 0 ||
+	    rt_tokenizer_encode_ids(tok, json_string_value(text), json_string_length(text), json_string_value(pair),
+				    json_string_length(pair), max_length, &ids, &err) < 0) {
+		if (loud)
+			print_message("    case %zu: %s\n", number, err.msg);
+		rt_encoding_release(&e);
+		return false;
+	}
+	got = as_json(&e);
+	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+		same = same && json_equal(json_object_get(row, keys[i]), json_object_get(got, keys[i]));
+	if (!same && loud) {
+		print_message("    case %zu, class %s, max_length %zu\n", number,
+			      json_string_value(json_object_get(row, "class")), max_length);
+		show("text", text);
+		if (pair)
+			show("pair", pair);
+		for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+			if (!json_equal(json_object_get(row, keys[i]), json_object_get(got, keys[i]))) {
+				print_message("    %s\n", keys[i]);
+				show("want", json_object_get(row, keys[i]));
+				show("got", json_object_get(got, keys[i]));
+			}
+	}
+	if (same && (ids.n != e.n || memcmp(ids.ids, e.ids, e.n * sizeof *e.ids) != 0 ||
+		     memcmp(ids.type_ids, e.type_ids, e.n * sizeof *e.type_ids) != 0)) {
+		print_message("    case %zu: ids alone differ\n", number);
+		same = false;
+	}
+	json_decref(got);
+	rt_encoding_release(&e);
+	rt_encoding_release(&ids);
+	return same;
+}
+
+static size_t check_cases(const char *name, const struct rt_tokenizer *tok, size_t *ret_cases)
+{
+	char *path = reference(name, "cases.jsonl");
+	struct rt_buf text = RT_BUF_INIT;
+	struct rt_err err = RT_ERR_INIT;
+	size_t wrong = 0, number = 0;
+	char *at, *end;
+
+	assert_int_equal(rt_file_read(path, 64u << 20, &text, &err), 0);
+	free(path);
+	for (at = text.data; (end = memchr(at, '\n', (size_t)(text.data + text.len - at))); at = end + 1) {
+		json_t *row = rt_json_parse(at, (size_t)(end - at), &err);
+
+		assert_non_null(row);
+		number++;
+		wrong += !check_case(tok, row, wrong < SHOWN, number);
+		json_decref(row);
+	}
+	rt_buf_release(&text);
+	*ret_cases = number;
+	return wrong;
+}
+
+static void every_case_is_the_same(void **state)
+{
+	const char *name = *state;
+	char *path = reference(name, NULL);
+	struct rt_tokenizer *tok = NULL;
+	struct rt_err err = RT_ERR_INIT;
+	size_t cases = 0, wrong;
+
+	if (!rt_file_is_dir(path)) {
+		print_message("no %s here: set RT_SHARED to the reference's folder\n", path);
+		free(path);
+		skip();
+	}
+	if (rt_tokenizer_open(path, &tok, &err) < 0)
+		print_message("%s\n", err.msg);
+	free(path);
+	assert_non_null(tok);
+	wrong = check_cases(name, tok, &cases);
+	print_message("%s: %zu of %zu cases\n", name, cases - wrong, cases);
+	rt_tokenizer_close(tok);
+	assert_true(cases > 0);
+	assert_int_equal(wrong, 0);
+}
+
+int main(void)
+{
+	static char names[][24] = { "bert-base-uncased", "roberta-bpe",	   "bert-cased-wordpiece", "gpt2",
+				    "modernbert",	 "qwen2",	   "mpnet-wordpiece",	   "unigram-metaspace",
+				    "deberta-v2",	 "albert-unigram" };
+	struct CMUnitTest tests[sizeof names / sizeof *names];
+
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		tests[i] = (struct CMUnitTest){ names[i], every_case_is_the_same, NULL, NULL, names[i] };
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -12,6 +12,8 @@ struct work {
 	const char *original;
 	size_t len;
 	bool all; /* tokens and offsets too */
+	size_t enough; /* no word is begun when so many tokens are there; 0: no limit */
+	bool cut;      /* words were left out for that */
 	struct rt_ntext text, spare;
 	struct rt_pieces pieces;
 	uint32_t *chars; /* which code point a byte of the original belongs to; NULL while not needed or all ASCII */
@@ -198,6 +200,11 @@ static int tokenize(struct work *w, int32_t type_id, struct rt_seq *out, struct 
 			add_tokens(w, piece, &subs, type_id, out);
 		if (rc == 0 && (subs.failed || out->failed))
 			rc = no_memory(err);
+		/* as the reference does: which of two texts is the longer one, is asked after this */
+		if (piece->added < 0 && w->enough > 0 && out->n >= w->enough && i + 1 < w->pieces.n) {
+			w->cut = true;
+			break;
+		}
 	}
 	free(subs.list);
 	return rc;
@@ -315,8 +322,8 @@ static int check_text(const char *which, const char *text, size_t len, struct rt
 static int encode(const struct rt_tokenizer *tok, bool all, const char *text, size_t len, const char *pair, size_t pair_len,
 		  size_t max_length, struct rt_encoding *ret, struct rt_err *err)
 {
-	struct work a = { .tok = tok, .original = text, .len = len, .all = all };
-	struct work b = { .tok = tok, .original = pair, .len = pair_len, .all = all };
+	struct work a = { .tok = tok, .original = text, .len = len, .all = all, .enough = max_length };
+	struct work b = { .tok = tok, .original = pair, .len = pair_len, .all = all, .enough = max_length };
 	struct rt_encoding e = { 0 };
 	struct rt_segments s;
 	int rc = -1;
@@ -330,6 +337,7 @@ static int encode(const struct rt_tokenizer *tok, bool all, const char *text, si
 	if (truncate_segments(tok, max_length, &s, &e.truncated, err) < 0 ||
 	    rt_postprocessor_run(tok->postprocessor, &s, all, err) < 0 || copy_out(&s, all, &e, err) < 0)
 		goto out;
+	e.truncated = e.truncated || a.cut || b.cut;
 	*ret = e;
 	rc = 0;
 out:

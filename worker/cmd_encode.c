@@ -36,8 +36,8 @@ static void write_encoding(struct rt_buf *out, const struct rt_encoding *e)
 }
 
 /* One line of input to one of output. */
-static int encode_line(const struct rt_tokenizer *tok, const char *line, size_t len, size_t max_length, struct rt_buf *out,
-		       struct rt_err *err)
+static int encode_line(const struct rt_tokenizer *tok, const char *line, size_t len, size_t max_length,
+		       struct rt_buf *out, struct rt_err *err)
 {
 	json_t *json = rt_json_parse(line, len, err);
 	const json_t *text = json_object_get(json, "text"), *pair = json_object_get(json, "pair");
@@ -52,8 +52,9 @@ static int encode_line(const struct rt_tokenizer *tok, const char *line, size_t 
 		rt_fail(err, RT_INVALID, "text must be a string");
 	else if (pair && !json_is_null(pair) && !json_is_string(pair))
 		rt_fail(err, RT_INVALID, "pair must be a string");
-	else if (rt_tokenizer_encode(tok, json_string_value(text), json_string_length(text), json_string_value(pair),
-				     json_string_length(pair), max_length, &e, err) == 0)
+	else if (rt_tokenizer_encode(tok, json_string_value(text), json_string_length(text),
+				     json_string_value(pair), json_string_length(pair), max_length, &e,
+				     err) == 0)
 		rc = 0;
 	if (rc == 0)
 		write_encoding(out, &e);
@@ -90,7 +91,9 @@ static int encode_all(const struct rt_tokenizer *tok, size_t max_length, struct 
 
 static int wrong_use(const char *why, const char *what)
 {
-	fprintf(stderr, "retort-worker encode: %s%s\nusage: retort-worker encode --model DIR [--max-length N]\n", why, what);
+	fprintf(stderr,
+		"retort-worker encode: %s%s\nusage: retort-worker encode --model DIR [--max-length N]\n", why,
+		what);
 	return 2;
 }
 

@@ -26,7 +26,8 @@ static char *reference(const char *name, const char *file)
 {
 	struct rt_buf path = RT_BUF_INIT;
 
-	rt_buf_fmt(&path, "%s/reference/tokenizers/%s%s%s", shared(), name, file ? "/" : "", file ? file : "");
+	rt_buf_fmt(&path, "%s/reference/tokenizers/%s%s%s", shared(), name, file ? "/" : "",
+		   file ? file : "");
 	return rt_buf_take(&path);
 }
 
@@ -71,10 +72,12 @@ static bool check_case(const struct rt_tokenizer *tok, const json_t *row, bool l
 	bool same = true;
 	json_t *got;
 
-	if (rt_tokenizer_encode(tok, json_string_value(text), json_string_length(text), json_string_value(pair),
-				json_string_length(pair), max_length, &e, &err) < 0 ||
-	    rt_tokenizer_encode_ids(tok, json_string_value(text), json_string_length(text), json_string_value(pair),
-				    json_string_length(pair), max_length, &ids, &err) < 0) {
+	if (rt_tokenizer_encode(tok, json_string_value(text), json_string_length(text),
+				json_string_value(pair), json_string_length(pair), max_length, &e,
+				&err) < 0 ||
+	    rt_tokenizer_encode_ids(tok, json_string_value(text), json_string_length(text),
+				    json_string_value(pair), json_string_length(pair), max_length, &ids,
+				    &err) < 0) {
 		if (loud)
 			print_message("    case %zu: %s\n", number, err.msg);
 		rt_encoding_release(&e);
@@ -156,9 +159,11 @@ static void every_case_is_the_same(void **state)
 
 int main(void)
 {
-	static char names[][24] = { "bert-base-uncased", "roberta-bpe",	   "bert-cased-wordpiece", "gpt2",
-				    "modernbert",	 "qwen2",	   "mpnet-wordpiece",	   "unigram-metaspace",
-				    "deberta-v2",	 "albert-unigram" };
+	static char names[][24] = { "bert-base-uncased",    "roberta-bpe",
+				    "bert-cased-wordpiece", "gpt2",
+				    "modernbert",	    "qwen2",
+				    "mpnet-wordpiece",	    "unigram-metaspace",
+				    "deberta-v2",	    "albert-unigram" };
 	struct CMUnitTest tests[sizeof names / sizeof *names];
 
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)

@@ -28,7 +28,8 @@ void rt_added_release(struct rt_added *a)
 	*a = (struct rt_added){ 0 };
 }
 
-int rt_added_add(struct rt_added *a, struct rt_added_token token, const struct rt_wordmodel *model, struct rt_err *err)
+int rt_added_add(struct rt_added *a, struct rt_added_token token, const struct rt_wordmodel *model,
+		 struct rt_err *err)
 {
 	int32_t entry = rt_vocab_find(&model->vocab, token.content, token.len);
 	int32_t known = rt_vocab_find(&a->by_content, token.content, token.len);
@@ -89,14 +90,15 @@ static int read_token(const json_t *json, struct rt_added_token *ret, struct rt_
 	    rt_json_get_bool(json, "normalized", &ret->normalized, err) < 0)
 		return -1;
 	if (id < 0 || id > RT_TOKENIZER_ID_MAX)
-		return rt_fail(err, RT_INVALID, "id must be from 0 to %d (got %lld)", RT_TOKENIZER_ID_MAX, (long long)id);
+		return rt_fail(err, RT_INVALID, "id must be from 0 to %d (got %lld)", RT_TOKENIZER_ID_MAX,
+			       (long long)id);
 	ret->content = (char *)(uintptr_t)content; /* copied when added */
 	return 0;
 }
 
 /* The content as the normalizer would leave it in a text. */
-static int normal_content(const struct rt_added_token *token, const struct rt_normalizer *norm, struct rt_ntext *text,
-			  struct rt_err *err)
+static int normal_content(const struct rt_added_token *token, const struct rt_normalizer *norm,
+			  struct rt_ntext *text, struct rt_err *err)
 {
 	struct rt_norm_work w = { .text = text };
 	int rc;
@@ -128,7 +130,8 @@ int rt_added_finish(struct rt_added *a, const struct rt_normalizer *norm, struct
 		rt_ntext_init(&text, false, 64 * a->list[i].len + 4096);
 		rc = normal_content(&a->list[i], norm, &text, err);
 		/* two that become the same: the first keeps it */
-		if (rc == 0 && text.len > 0 && rt_trie_longest(&a->normal, text.bytes, text.len, &there) != text.len) {
+		if (rc == 0 && text.len > 0 &&
+		    rt_trie_longest(&a->normal, text.bytes, text.len, &there) != text.len) {
 			rc = rt_trie_add(&a->normal, text.bytes, text.len, (int32_t)i, err);
 			a->normal_count++;
 		}
@@ -139,15 +142,16 @@ int rt_added_finish(struct rt_added *a, const struct rt_normalizer *norm, struct
 	return 0;
 }
 
-int rt_added_read(struct rt_added *a, const json_t *json, const struct rt_wordmodel *model, const struct rt_normalizer *norm,
-		  struct rt_err *err)
+int rt_added_read(struct rt_added *a, const json_t *json, const struct rt_wordmodel *model,
+		  const struct rt_normalizer *norm, struct rt_err *err)
 {
 	size_t i;
 	json_t *item;
 
 	if (json && !json_is_null(json) && !json_is_array(json))
 		return rt_fail(err, RT_INVALID, "added_tokens must be an array");
-	json_array_foreach(json, i, item) {
+	json_array_foreach(json, i, item)
+	{
 		struct rt_added_token token;
 
 		if (read_token(item, &token, err) < 0)
@@ -200,7 +204,8 @@ static void add_piece(struct rt_pieces *out, size_t at, size_t first, size_t end
 	rt_pieces_add(out, (struct rt_piece){ (uint32_t)(at + first), (uint32_t)(at + end), 0, added });
 }
 
-void rt_added_split(const struct rt_added *a, bool normalized, const char *s, size_t n, size_t at, struct rt_pieces *out)
+void rt_added_split(const struct rt_added *a, bool normalized, const char *s, size_t n, size_t at,
+		    struct rt_pieces *out)
 {
 	const struct rt_trie *trie = normalized ? &a->normal : &a->raw;
 	size_t done = 0, i = 0;
@@ -209,7 +214,8 @@ void rt_added_split(const struct rt_added *a, bool normalized, const char *s, si
 		i = n;
 	while (i < n) {
 		int32_t which = -1;
-		size_t len = trie->root[(unsigned char)s[i]] ? rt_trie_longest(trie, s + i, n - i, &which) : 0;
+		size_t len =
+			trie->root[(unsigned char)s[i]] ? rt_trie_longest(trie, s + i, n - i, &which) : 0;
 		size_t first = i, end = i + len;
 		const struct rt_added_token *token;
 
@@ -222,7 +228,8 @@ void rt_added_split(const struct rt_added *a, bool normalized, const char *s, si
 		if (token->single_word) {
 			unsigned step;
 
-			if (word_before(s, first) || (end < n && rt_uc_in(&rt_uc_word, rt_uc_next(s + end, &step))))
+			if (word_before(s, first) ||
+			    (end < n && rt_uc_in(&rt_uc_word, rt_uc_next(s + end, &step))))
 				continue;
 		}
 		if (token->lstrip) {

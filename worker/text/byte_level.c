@@ -5,19 +5,14 @@
 
 enum class { OTHER, LETTER, NUMBER, SPACE };
 
-static enum class class_of(uint32_t cp)
-{
-	if (cp < 0x80) {
-		if ((cp | 32) >= 'a' && (cp | 32) <= 'z')
-			return LETTER;
-		if (cp >= '0' && cp <= '9')
-			return NUMBER;
-		return cp == ' ' || (cp >= 9 && cp <= 13) ? SPACE : OTHER;
-	}
-	return rt_uc_in(&rt_uc_letter, cp)   ? LETTER
-	       : rt_uc_in(&rt_uc_number, cp) ? NUMBER
-	       : rt_uc_in(&rt_uc_white, cp)  ? SPACE
-					     : OTHER;
+static enum class class_of(uint32_t cp) {
+	if (cp < 0x80){ if ((cp | 32) >= 'a' && (cp | 32) <= 'z') return LETTER;
+			if (cp >= '0' && cp <= '9') return NUMBER;
+			return cp == ' ' || (cp >= 9 && cp <= 13) ? SPACE : OTHER; }
+return rt_uc_in(&rt_uc_letter, cp)   ? LETTER
+       : rt_uc_in(&rt_uc_number, cp) ? NUMBER
+       : rt_uc_in(&rt_uc_white, cp)  ? SPACE
+				     : OTHER;
 }
 
 /* The end of the run of one class that begins at from. */

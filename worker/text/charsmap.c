@@ -34,9 +34,11 @@ int rt_charsmap_new(const unsigned char *bytes, size_t size, struct rt_charsmap 
 		return rt_fail(err, RT_NO_MEMORY, "no memory for a character map");
 	if (size > 0) {
 		if (size >= 4)
-			trie = (size_t)bytes[0] | (size_t)bytes[1] << 8 | (size_t)bytes[2] << 16 | (size_t)bytes[3] << 24;
+			trie = (size_t)bytes[0] | (size_t)bytes[1] << 8 | (size_t)bytes[2] << 16 |
+			       (size_t)bytes[3] << 24;
 		if (size < 4 || trie % 4 != 0 || trie > size - 4) {
-			rt_fail(err, RT_INVALID, "precompiled_charsmap: a trie of %zu bytes does not fit in %zu", trie, size);
+			rt_fail(err, RT_INVALID,
+				"precompiled_charsmap: a trie of %zu bytes does not fit in %zu", trie, size);
 			goto out;
 		}
 		map->unit_count = trie / 4;
@@ -50,11 +52,13 @@ int rt_charsmap_new(const unsigned char *bytes, size_t size, struct rt_charsmap 
 		for (size_t i = 0; i < map->unit_count; i++) {
 			const unsigned char *u = bytes + 4 + 4 * i;
 
-			map->units[i] = (uint32_t)u[0] | (uint32_t)u[1] << 8 | (uint32_t)u[2] << 16 | (uint32_t)u[3] << 24;
+			map->units[i] = (uint32_t)u[0] | (uint32_t)u[1] << 8 | (uint32_t)u[2] << 16 |
+					(uint32_t)u[3] << 24;
 		}
 		memcpy(map->texts, bytes + 4 + trie, map->text_bytes);
 		if (!rt_uc_valid(map->texts, map->text_bytes, &bad)) {
-			rt_fail(err, RT_INVALID, "precompiled_charsmap: the replacements are not UTF-8 at byte %zu", bad);
+			rt_fail(err, RT_INVALID,
+				"precompiled_charsmap: the replacements are not UTF-8 at byte %zu", bad);
 			goto out;
 		}
 	}

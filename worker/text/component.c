@@ -15,7 +15,8 @@ int rt_component_type(const json_t *json, const char *what, const char **ret, st
 	return 0;
 }
 
-int rt_component_text(const json_t *json, const char *key, const char **ret_text, size_t *ret_len, struct rt_err *err)
+int rt_component_text(const json_t *json, const char *key, const char **ret_text, size_t *ret_len,
+		      struct rt_err *err)
 {
 	const json_t *v = json_object_get(json, key);
 
@@ -31,7 +32,8 @@ int rt_component_text(const json_t *json, const char *key, const char **ret_text
 int rt_component_pattern(const json_t *json, struct rt_regex **ret, struct rt_err *err)
 {
 	const json_t *v = json_object_get(json, "pattern");
-	const json_t *literal = json_is_string(v) ? v : json_object_get(v, "String"), *regex = json_object_get(v, "Regex");
+	const json_t *literal = json_is_string(v) ? v : json_object_get(v, "String"),
+		     *regex = json_object_get(v, "Regex");
 	const json_t *text = literal ? literal : regex;
 
 	if (!v)

@@ -11,7 +11,8 @@ enum { RT_COMPONENT_DEPTH = 16 }; /* sequences in sequences */
 /* The component's "type"; what: "normalizer", for messages. */
 int rt_component_type(const json_t *json, const char *what, const char **ret, struct rt_err *err);
 /* A string that may hold U+0000, borrowed. A missing one is RT_INVALID, unless *ret_text is set. */
-int rt_component_text(const json_t *json, const char *key, const char **ret_text, size_t *ret_len, struct rt_err *err);
+int rt_component_text(const json_t *json, const char *key, const char **ret_text, size_t *ret_len,
+		      struct rt_err *err);
 /* "pattern": {"String": …} or {"Regex": …}, or a plain string. */
 int rt_component_pattern(const json_t *json, struct rt_regex **ret, struct rt_err *err);
 /* The array of a Sequence. */

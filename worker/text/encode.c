@@ -11,12 +11,13 @@ struct work {
 	const struct rt_tokenizer *tok;
 	const char *original;
 	size_t len;
-	bool all; /* tokens and offsets too */
+	bool all;      /* tokens and offsets too */
 	size_t enough; /* no word is begun when so many tokens are there; 0: no limit */
 	bool cut;      /* words were left out for that */
 	struct rt_ntext text, spare;
 	struct rt_pieces pieces;
-	uint32_t *chars; /* which code point a byte of the original belongs to; NULL while not needed or all ASCII */
+	uint32_t *
+		chars; /* which code point a byte of the original belongs to; NULL while not needed or all ASCII */
 };
 
 void rt_encoding_release(struct rt_encoding *e)
@@ -43,7 +44,8 @@ static int no_memory(struct rt_err *err)
 }
 
 /* Normalizes original[first, end) and appends what comes out, cut at added tokens, to the text and its pieces. */
-static int normalize_piece(struct work *w, struct rt_norm_work *norm, const struct rt_piece *piece, struct rt_err *err)
+static int normalize_piece(struct work *w, struct rt_norm_work *norm, const struct rt_piece *piece,
+			   struct rt_err *err)
 {
 	struct rt_ntext *part = norm->text;
 	size_t from = w->pieces.n, at = w->text.len;
@@ -84,8 +86,8 @@ static int normalize(struct work *w, struct rt_err *err)
 		rt_ntext_add_raw(&w->text, w->original + piece.first, piece.end - piece.first, piece.first);
 		if (rt_ntext_check(&w->text, err) < 0)
 			rc = -1;
-		rt_pieces_add(&w->pieces,
-			      (struct rt_piece){ (uint32_t)at, (uint32_t)w->text.len, piece.first, piece.added });
+		rt_pieces_add(&w->pieces, (struct rt_piece){ (uint32_t)at, (uint32_t)w->text.len, piece.first,
+							     piece.added });
 	}
 	if (rc == 0 && w->pieces.failed)
 		rc = no_memory(err);
@@ -143,7 +145,8 @@ static void to_chars(const struct work *w, size_t first, size_t end, int32_t ret
 		ret[1] = (int32_t)w->chars[end - 1] + 1;
 }
 
-static void set_offset(const struct work *w, const struct rt_piece *piece, size_t first, size_t end, int32_t ret[2])
+static void set_offset(const struct work *w, const struct rt_piece *piece, size_t first, size_t end,
+		       int32_t ret[2])
 {
 	size_t n = piece->end - piece->first;
 
@@ -152,11 +155,12 @@ static void set_offset(const struct work *w, const struct rt_piece *piece, size_
 	else if (end > n) /* the model counted bytes that are not in the text */
 		to_chars(w, first, end, ret);
 	else
-		to_chars(w, w->text.align[piece->first + first].first, w->text.align[piece->first + end - 1].end, ret);
+		to_chars(w, w->text.align[piece->first + first].first,
+			 w->text.align[piece->first + end - 1].end, ret);
 }
 
-static void add_tokens(const struct work *w, const struct rt_piece *piece, const struct rt_subs *subs, int32_t type_id,
-		       struct rt_seq *out)
+static void add_tokens(const struct work *w, const struct rt_piece *piece, const struct rt_subs *subs,
+		       int32_t type_id, struct rt_seq *out)
 {
 	const struct rt_vocab *vocab = &w->tok->model->vocab;
 
@@ -227,8 +231,8 @@ static void share(size_t max, size_t *n1, size_t *n2)
 	}
 }
 
-static int truncate_segments(const struct rt_tokenizer *tok, size_t max_length, struct rt_segments *s, bool *ret,
-			     struct rt_err *err)
+static int truncate_segments(const struct rt_tokenizer *tok, size_t max_length, struct rt_segments *s,
+			     bool *ret, struct rt_err *err)
 {
 	bool pair = s->n > 1;
 	size_t added = rt_postprocessor_added(tok->postprocessor, pair);
@@ -238,8 +242,9 @@ static int truncate_segments(const struct rt_tokenizer *tok, size_t max_length, 
 	if (max_length == 0)
 		return 0;
 	if (max_length < added)
-		return rt_fail(err, RT_INVALID, "max_length must be at least %zu, the number of special tokens (got %zu)", added,
-			       max_length);
+		return rt_fail(err, RT_INVALID,
+			       "max_length must be at least %zu, the number of special tokens (got %zu)",
+			       added, max_length);
 	max_length -= added;
 	if (pair)
 		share(max_length, &n1, &n2);
@@ -313,14 +318,15 @@ static int check_text(const char *which, const char *text, size_t len, struct rt
 	size_t bad;
 
 	if (len > RT_TOKENIZER_TEXT_MAX)
-		return rt_fail(err, RT_TOO_LARGE, "the %s has %zu bytes, more than %zu", which, len, RT_TOKENIZER_TEXT_MAX);
+		return rt_fail(err, RT_TOO_LARGE, "the %s has %zu bytes, more than %zu", which, len,
+			       RT_TOKENIZER_TEXT_MAX);
 	if (!rt_uc_valid(text, len, &bad))
 		return rt_fail(err, RT_INVALID, "the %s is not UTF-8 at byte %zu", which, bad);
 	return 0;
 }
 
-static int encode(const struct rt_tokenizer *tok, bool all, const char *text, size_t len, const char *pair, size_t pair_len,
-		  size_t max_length, struct rt_encoding *ret, struct rt_err *err)
+static int encode(const struct rt_tokenizer *tok, bool all, const char *text, size_t len, const char *pair,
+		  size_t pair_len, size_t max_length, struct rt_encoding *ret, struct rt_err *err)
 {
 	struct work a = { .tok = tok, .original = text, .len = len, .all = all, .enough = max_length };
 	struct work b = { .tok = tok, .original = pair, .len = pair_len, .all = all, .enough = max_length };
@@ -347,8 +353,8 @@ out:
 	return rc;
 }
 
-int rt_tokenizer_encode(const struct rt_tokenizer *tok, const char *text, size_t len, const char *pair, size_t pair_len,
-			size_t max_length, struct rt_encoding *ret, struct rt_err *err)
+int rt_tokenizer_encode(const struct rt_tokenizer *tok, const char *text, size_t len, const char *pair,
+			size_t pair_len, size_t max_length, struct rt_encoding *ret, struct rt_err *err)
 {
 	return encode(tok, true, text, len, pair, pair_len, max_length, ret, err);
 }

@@ -11,8 +11,8 @@ enum { SMALL = 64 };
 
 struct symbol {
 	int32_t entry;
-	uint32_t len;        /* bytes of the word; 0: merged into the one before it */
-	int32_t prev, next;  /* -1: none */
+	uint32_t len;	    /* bytes of the word; 0: merged into the one before it */
+	int32_t prev, next; /* -1: none */
 };
 
 struct symbols {
@@ -38,7 +38,8 @@ static const struct rt_bpe_merge *find_merge(const struct rt_wordmodel *m, int32
 
 	if (m->merge_slots == 0)
 		return NULL;
-	for (size_t i = merge_slot(m, pair); m->merges[i].rank != UINT32_MAX; i = (i + 1) & (m->merge_slots - 1))
+	for (size_t i = merge_slot(m, pair); m->merges[i].rank != UINT32_MAX;
+	     i = (i + 1) & (m->merge_slots - 1))
 		if (m->merges[i].pair == pair)
 			return &m->merges[i];
 	return NULL;
@@ -79,12 +80,12 @@ static int find_part(const struct rt_wordmodel *m, uint32_t rank, const char *pa
 	*ret = rt_vocab_find(&m->vocab, part, len);
 	if (*ret >= 0)
 		return 0;
-	return rt_fail(err, RT_INVALID, "merge %u needs the token '%.*s', which is not in the vocabulary", rank,
-		       len > 60 ? 60 : (int)len, part);
+	return rt_fail(err, RT_INVALID, "merge %u needs the token '%.*s', which is not in the vocabulary",
+		       rank, len > 60 ? 60 : (int)len, part);
 }
 
-int rt_bpe_add_merge(struct rt_wordmodel *m, const char *a, size_t a_len, const char *b, size_t b_len, uint32_t rank,
-		     struct rt_err *err)
+int rt_bpe_add_merge(struct rt_wordmodel *m, const char *a, size_t a_len, const char *b, size_t b_len,
+		     uint32_t rank, struct rt_err *err)
 {
 	struct rt_buf whole = RT_BUF_INIT;
 	int32_t left, right, to;
@@ -93,13 +94,16 @@ int rt_bpe_add_merge(struct rt_wordmodel *m, const char *a, size_t a_len, const 
 	if (find_part(m, rank, a, a_len, &left, err) < 0 || find_part(m, rank, b, b_len, &right, err) < 0)
 		return -1;
 	if (b_len < m->prefix_len)
-		return rt_fail(err, RT_INVALID, "the second part of merge %u is shorter than continuing_subword_prefix", rank);
+		return rt_fail(err, RT_INVALID,
+			       "the second part of merge %u is shorter than continuing_subword_prefix", rank);
 	if (2 * (m->merge_count + 1) > m->merge_slots && grow_merges(m, err) < 0)
 		return -1;
 	rt_buf_add(&whole, a, a_len);
 	rt_buf_add(&whole, b + m->prefix_len, b_len - m->prefix_len);
-	if (rt_buf_check(&whole, err) == 0 && find_part(m, rank, rt_buf_text(&whole), whole.len, &to, err) == 0) {
-		place_merge(m, (struct rt_bpe_merge){ (uint64_t)(uint32_t)left << 32 | (uint32_t)right, rank, (uint32_t)to });
+	if (rt_buf_check(&whole, err) == 0 &&
+	    find_part(m, rank, rt_buf_text(&whole), whole.len, &to, err) == 0) {
+		place_merge(m, (struct rt_bpe_merge){ (uint64_t)(uint32_t)left << 32 | (uint32_t)right, rank,
+						      (uint32_t)to });
 		rc = 0;
 	}
 	rt_buf_release(&whole);
@@ -145,10 +149,12 @@ int rt_bpe_read(struct rt_wordmodel *m, const json_t *json, struct rt_err *err)
 	if (rt_json_get_real(json, "dropout", &dropout, err) < 0)
 		return -1;
 	if (dropout != 0)
-		return rt_fail(err, RT_UNSUPPORTED, "model BPE: dropout of merges is not supported (got %g)", dropout);
+		return rt_fail(err, RT_UNSUPPORTED, "model BPE: dropout of merges is not supported (got %g)",
+			       dropout);
 	if (!json_is_array(merges))
 		return rt_fail(err, RT_INVALID, "merges must be an array");
-	json_array_foreach(merges, i, merge) {
+	json_array_foreach(merges, i, merge)
+	{
 		if (json_is_string(merge) && strncmp(json_string_value(merge), "#version", 8) == 0)
 			continue;
 		if (read_merge(m, merge, rank++, err) < 0)
@@ -173,9 +179,11 @@ void rt_bpe_describe(const struct rt_wordmodel *m, struct rt_buf *out)
 		    (uint32_t)m->vocab.entries[merge->pair & UINT32_MAX].id;
 		h = rt_hash_finish(h * 0x9E3779B97F4A7C15u + merge->rank);
 		sum += h;
-		mix += rt_hash_finish(h ^ (uint64_t)(uint32_t)m->vocab.entries[merge->to].id * 0xBF58476D1CE4E5B9u);
+		mix += rt_hash_finish(h ^ (uint64_t)(uint32_t)m->vocab.entries[merge->to].id *
+						  0xBF58476D1CE4E5B9u);
 	}
-	rt_buf_fmt(out, "merges %zu %016llx %016llx\n", m->merge_count, (unsigned long long)sum, (unsigned long long)mix);
+	rt_buf_fmt(out, "merges %zu %016llx %016llx\n", m->merge_count, (unsigned long long)sum,
+		   (unsigned long long)mix);
 }
 
 static void add_symbol(struct symbols *s, int32_t entry, size_t len)
@@ -210,8 +218,9 @@ static int32_t find_char(const struct rt_wordmodel *m, const char *word, size_t 
 	rt_buf_clear(scratch);
 	if (!prefix && !suffix) {
 		cp = rt_uc_next(word + at, &same);
-		return cp < sizeof m->by_char / sizeof *m->by_char ? m->by_char[cp] :
-								     rt_vocab_find(&m->vocab, word + at, step);
+		return cp < sizeof m->by_char / sizeof *m->by_char
+			       ? m->by_char[cp]
+			       : rt_vocab_find(&m->vocab, word + at, step);
 	}
 	if (prefix)
 		rt_buf_add(scratch, m->prefix, m->prefix_len);
@@ -232,7 +241,8 @@ static bool add_bytes(const struct rt_wordmodel *m, const char *s, size_t n, str
 	return true;
 }
 
-static int to_symbols(const struct rt_wordmodel *m, const char *word, size_t len, struct symbols *out, struct rt_err *err)
+static int to_symbols(const struct rt_wordmodel *m, const char *word, size_t len, struct symbols *out,
+		      struct rt_err *err)
 {
 	struct rt_buf scratch = RT_BUF_INIT;
 	size_t unk_len = 0; /* bytes of an unknown token that waits: more may join it */
@@ -252,13 +262,14 @@ static int to_symbols(const struct rt_wordmodel *m, const char *word, size_t len
 			add_symbol(out, entry, step);
 			continue;
 		}
-		if (m->byte_fallback && (scratch.len > 0 ? add_bytes(m, scratch.data, scratch.len, out) :
-							   add_bytes(m, word + at, step, out)))
+		if (m->byte_fallback && (scratch.len > 0 ? add_bytes(m, scratch.data, scratch.len, out)
+							 : add_bytes(m, word + at, step, out)))
 			continue;
 		if (!m->unk)
 			continue; /* left out */
 		if (m->unk_entry < 0) {
-			rc = rt_fail(err, RT_INVALID, "the tokenizer's unknown token '%s' is not in its vocabulary", m->unk);
+			rc = rt_fail(err, RT_INVALID,
+				     "the tokenizer's unknown token '%s' is not in its vocabulary", m->unk);
 		} else if (unk && m->fuse_unk) {
 			unk_len += step;
 		} else {
@@ -298,7 +309,8 @@ static void merge_small(const struct rt_wordmodel *m, struct symbols *s)
 		list[best].len += list[best + 1].len;
 		s->n--;
 		memmove(list + best + 1, list + best + 2, (s->n - best - 1) * sizeof *list);
-		memmove(merges + best, merges + best + 1, (s->n - best) * sizeof(const struct rt_bpe_merge *));
+		memmove(merges + best, merges + best + 1,
+			(s->n - best) * sizeof(const struct rt_bpe_merge *));
 		if (best > 0)
 			merges[best - 1] = find_merge(m, list[best - 1].entry, list[best].entry);
 		if (best + 1 < s->n)
@@ -320,7 +332,8 @@ static bool before(const struct waiting *a, const struct waiting *b)
 static void heap_push(struct heap *h, const struct rt_wordmodel *m, const struct symbols *s, int32_t at)
 {
 	const struct symbol *a = &s->list[at];
-	const struct rt_bpe_merge *merge = a->next < 0 ? NULL : find_merge(m, a->entry, s->list[a->next].entry);
+	const struct rt_bpe_merge *merge =
+		a->next < 0 ? NULL : find_merge(m, a->entry, s->list[a->next].entry);
 	struct waiting w;
 	size_t i = h->n;
 
@@ -389,7 +402,8 @@ static int merge_many(const struct rt_wordmodel *m, struct symbols *s, struct rt
 	return 0;
 }
 
-int rt_bpe_run(const struct rt_wordmodel *m, const char *word, size_t len, struct rt_subs *out, struct rt_err *err)
+int rt_bpe_run(const struct rt_wordmodel *m, const char *word, size_t len, struct rt_subs *out,
+	       struct rt_err *err)
 {
 	struct symbols s = { .cap = SMALL };
 	size_t at = 0;
@@ -410,7 +424,8 @@ int rt_bpe_run(const struct rt_wordmodel *m, const char *word, size_t len, struc
 	else if (rc == 0)
 		rc = merge_many(m, &s, err);
 	for (size_t i = 0; i < s.n && rc == 0; i++) {
-		rt_subs_add(out, m->vocab.entries[s.list[i].entry].id, s.list[i].entry, at, at + s.list[i].len);
+		rt_subs_add(out, m->vocab.entries[s.list[i].entry].id, s.list[i].entry, at,
+			    at + s.list[i].len);
 		at += s.list[i].len;
 	}
 	if (s.list != s.few)

@@ -26,7 +26,8 @@ int rt_unigram_read(struct rt_wordmodel *m, const json_t *json, struct rt_err *e
 		return -1;
 	if (json_object_get(json, "unk_id") && !json_is_null(json_object_get(json, "unk_id")) &&
 	    (unk_id < 0 || (uint64_t)unk_id >= n))
-		return rt_fail(err, RT_INVALID, "unk_id is %lld and the vocabulary has %zu pieces", (long long)unk_id, n);
+		return rt_fail(err, RT_INVALID, "unk_id is %lld and the vocabulary has %zu pieces",
+			       (long long)unk_id, n);
 	m->scores = malloc((n + 1) * sizeof *m->scores);
 	if (!m->scores)
 		return rt_fail(err, RT_NO_MEMORY, "no memory for the vocabulary");
@@ -34,14 +35,18 @@ int rt_unigram_read(struct rt_wordmodel *m, const json_t *json, struct rt_err *e
 		return -1;
 	m->min_score = INFINITY;
 	for (size_t i = 0; i < n; i++) {
-		const json_t *pair = json_array_get(vocab, i), *piece = json_array_get(pair, 0), *score = json_array_get(pair, 1);
+		const json_t *pair = json_array_get(vocab, i), *piece = json_array_get(pair, 0),
+			     *score = json_array_get(pair, 1);
 
 		if (json_array_size(pair) != 2 || !json_is_string(piece) || !json_is_number(score))
-			return rt_fail(err, RT_INVALID, "entry %zu of the vocabulary must be [piece, score]", i);
-		if (rt_vocab_add(&m->vocab, json_string_value(piece), json_string_length(piece), (int32_t)i, true, err) < 0)
+			return rt_fail(err, RT_INVALID, "entry %zu of the vocabulary must be [piece, score]",
+				       i);
+		if (rt_vocab_add(&m->vocab, json_string_value(piece), json_string_length(piece), (int32_t)i,
+				 true, err) < 0)
 			return -1;
 		if (json_string_length(piece) > 0 &&
-		    rt_trie_add(&m->trie, json_string_value(piece), json_string_length(piece), (int32_t)i, err) < 0)
+		    rt_trie_add(&m->trie, json_string_value(piece), json_string_length(piece), (int32_t)i,
+				err) < 0)
 			return -1;
 		m->scores[i] = json_number_value(score);
 		m->min_score = fmin(m->min_score, m->scores[i]);
@@ -57,7 +62,8 @@ static void offer(struct node *to, double score, int32_t entry, size_t from)
 		*to = (struct node){ score, entry, (uint32_t)from, 0, true };
 }
 
-static int search(const struct rt_wordmodel *m, const char *word, size_t len, struct node *best, struct rt_err *err)
+static int search(const struct rt_wordmodel *m, const char *word, size_t len, struct node *best,
+		  struct rt_err *err)
 {
 	unsigned step;
 
@@ -82,7 +88,8 @@ static int search(const struct rt_wordmodel *m, const char *word, size_t len, st
 		if (single)
 			continue;
 		if (m->unk_entry < 0)
-			return rt_fail(err, RT_INVALID, "the tokenizer met an unknown character and has no unk_id");
+			return rt_fail(err, RT_INVALID,
+				       "the tokenizer met an unknown character and has no unk_id");
 		offer(&best[at + step], here + (m->min_score - 10.0), m->unk_entry, at);
 	}
 	return 0;
@@ -101,12 +108,14 @@ static void put(const struct rt_wordmodel *m, const char *word, size_t first, si
 	for (size_t i = first; i < end && bytes; i++)
 		bytes = m->by_byte[(unsigned char)word[i]] >= 0;
 	for (size_t i = first; i < end && bytes; i++)
-		rt_subs_add(out, m->by_byte[(unsigned char)word[i]], m->by_byte[(unsigned char)word[i]], first, end);
+		rt_subs_add(out, m->by_byte[(unsigned char)word[i]], m->by_byte[(unsigned char)word[i]],
+			    first, end);
 	if (!bytes)
 		rt_subs_add(out, m->unk_entry, -1, first, end);
 }
 
-int rt_unigram_run(const struct rt_wordmodel *m, const char *word, size_t len, struct rt_subs *out, struct rt_err *err)
+int rt_unigram_run(const struct rt_wordmodel *m, const char *word, size_t len, struct rt_subs *out,
+		   struct rt_err *err)
 {
 	struct node *best = calloc(len + 1, sizeof *best);
 	size_t end;
@@ -122,7 +131,8 @@ int rt_unigram_run(const struct rt_wordmodel *m, const char *word, size_t len, s
 	for (size_t at = 0; at < len; at = end) {
 		end = best[at].next;
 		/* neighbours that are unknown are one token */
-		while (best[end].entry == m->unk_entry && end < len && best[best[end].next].entry == m->unk_entry)
+		while (best[end].entry == m->unk_entry && end < len &&
+		       best[best[end].next].entry == m->unk_entry)
 			end = best[end].next;
 		put(m, word, at, end, out);
 	}

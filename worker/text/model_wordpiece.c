@@ -8,8 +8,8 @@
 enum { ON_STACK = 128 };
 
 /* The longest piece that begins at first: its entry and *ret_end. hashes: room for the word's bytes. */
-static int32_t longest_piece(const struct rt_wordmodel *m, const char *word, size_t len, size_t first, uint64_t *hashes,
-			     size_t *ret_end)
+static int32_t longest_piece(const struct rt_wordmodel *m, const char *word, size_t len, size_t first,
+			     uint64_t *hashes, size_t *ret_end)
 {
 	size_t prefix_len = first > 0 ? m->prefix_len : 0, most = m->vocab.longest, end;
 	uint64_t h = rt_hash_bytes(m->vocab.seed, m->prefix, prefix_len);
@@ -26,8 +26,8 @@ static int32_t longest_piece(const struct rt_wordmodel *m, const char *word, siz
 
 		if (end < len && !rt_uc_is_start(word[end]))
 			continue;
-		entry = rt_vocab_find_hashed(&m->vocab, rt_hash_finish(hashes[end - first - 1]), m->prefix, prefix_len,
-					     word + first, end - first);
+		entry = rt_vocab_find_hashed(&m->vocab, rt_hash_finish(hashes[end - first - 1]), m->prefix,
+					     prefix_len, word + first, end - first);
 		if (entry >= 0) {
 			*ret_end = end;
 			return entry;
@@ -36,7 +36,8 @@ static int32_t longest_piece(const struct rt_wordmodel *m, const char *word, siz
 	return -1;
 }
 
-int rt_wordpiece_run(const struct rt_wordmodel *m, const char *word, size_t len, struct rt_subs *out, struct rt_err *err)
+int rt_wordpiece_run(const struct rt_wordmodel *m, const char *word, size_t len, struct rt_subs *out,
+		     struct rt_err *err)
 {
 	uint64_t few[ON_STACK], *hashes = len <= ON_STACK ? few : malloc(len * sizeof *hashes);
 	bool known = (int64_t)rt_uc_count(word, len) <= m->max_chars;
@@ -56,7 +57,8 @@ int rt_wordpiece_run(const struct rt_wordmodel *m, const char *word, size_t len,
 	if (known)
 		return 0;
 	if (m->unk_entry < 0)
-		return rt_fail(err, RT_INVALID, "the tokenizer's unknown token '%s' is not in its vocabulary", m->unk);
+		return rt_fail(err, RT_INVALID, "the tokenizer's unknown token '%s' is not in its vocabulary",
+			       m->unk);
 	out->n = 0;
 	rt_subs_add(out, m->vocab.entries[m->unk_entry].id, m->unk_entry, 0, len);
 	return 0;

@@ -36,7 +36,8 @@ static void decompose(bool compatible, uint32_t cp, struct rt_changes *out)
 	if (cp >= 0xA0 && !rt_uc_in(&rt_uc_unnormal, cp))
 		n = utf8proc_decompose_char(
 			(utf8proc_int32_t)cp, parts, DECOMPOSITION_MAX,
-			(utf8proc_option_t)(UTF8PROC_DECOMPOSE | (compatible ? UTF8PROC_COMPAT : 0)), &last_boundclass);
+			(utf8proc_option_t)(UTF8PROC_DECOMPOSE | (compatible ? UTF8PROC_COMPAT : 0)),
+			&last_boundclass);
 	if (n < 1 || n > DECOMPOSITION_MAX) {
 		parts[0] = (utf8proc_int32_t)cp;
 		n = 1;
@@ -109,7 +110,7 @@ static uint32_t compose(uint32_t a, uint32_t b)
 static void recompose(struct rt_changes *c, size_t from)
 {
 	size_t out = from, starter = SIZE_MAX; /* index of the starter that waits */
-	unsigned last = 0;                     /* class of the last mark behind it that did not join; 0: none */
+	unsigned last = 0; /* class of the last mark behind it that did not join; 0: none */
 
 	for (size_t i = from; i < c->n; i++) {
 		struct rt_change now = c->list[i];

@@ -9,18 +9,30 @@
 #include "worker/text/normal_form.h"
 #include "worker/text/unicode.h"
 
-enum kind { SEQUENCE, BERT, FORM, LOWERCASE, STRIP, STRIP_ACCENTS, REPLACE, PRECOMPILED, PREPEND, NMT, BYTE_LEVEL };
+enum kind {
+	SEQUENCE,
+	BERT,
+	FORM,
+	LOWERCASE,
+	STRIP,
+	STRIP_ACCENTS,
+	REPLACE,
+	PRECOMPILED,
+	PREPEND,
+	NMT,
+	BYTE_LEVEL
+};
 
 struct rt_normalizer {
 	enum kind kind;
 	struct rt_normalizer **parts; /* SEQUENCE */
 	size_t part_count;
 	bool clean_text, chinese, strip_accents, lowercase; /* BERT */
-	bool left, right;                                   /* STRIP */
-	enum rt_form form;                                  /* FORM */
-	struct rt_charsmap *map;                            /* PRECOMPILED */
-	struct rt_regex *pattern;                           /* REPLACE */
-	char *content;                                      /* REPLACE, PREPEND */
+	bool left, right;				    /* STRIP */
+	enum rt_form form;				    /* FORM */
+	struct rt_charsmap *map;			    /* PRECOMPILED */
+	struct rt_regex *pattern;			    /* REPLACE */
+	char *content;					    /* REPLACE, PREPEND */
 	size_t content_len;
 };
 
@@ -29,11 +41,20 @@ static const struct {
 	enum kind kind;
 	enum rt_form form;
 } kinds[] = {
-	{ "Sequence", SEQUENCE, 0 },	{ "BertNormalizer", BERT, 0 }, { "NFC", FORM, RT_NFC },
-	{ "NFD", FORM, RT_NFD },	{ "NFKC", FORM, RT_NFKC },     { "NFKD", FORM, RT_NFKD },
-	{ "Lowercase", LOWERCASE, 0 },	{ "Strip", STRIP, 0 },	       { "StripAccents", STRIP_ACCENTS, 0 },
-	{ "Replace", REPLACE, 0 },	{ "Prepend", PREPEND, 0 },     { "Precompiled", PRECOMPILED, 0 },
-	{ "Nmt", NMT, 0 },		{ "ByteLevel", BYTE_LEVEL, 0 },
+	{ "Sequence", SEQUENCE, 0 },
+	{ "BertNormalizer", BERT, 0 },
+	{ "NFC", FORM, RT_NFC },
+	{ "NFD", FORM, RT_NFD },
+	{ "NFKC", FORM, RT_NFKC },
+	{ "NFKD", FORM, RT_NFKD },
+	{ "Lowercase", LOWERCASE, 0 },
+	{ "Strip", STRIP, 0 },
+	{ "StripAccents", STRIP_ACCENTS, 0 },
+	{ "Replace", REPLACE, 0 },
+	{ "Prepend", PREPEND, 0 },
+	{ "Precompiled", PRECOMPILED, 0 },
+	{ "Nmt", NMT, 0 },
+	{ "ByteLevel", BYTE_LEVEL, 0 },
 };
 
 void rt_normalizer_free(struct rt_normalizer *n)
@@ -118,7 +139,8 @@ static int read_normalizer(const json_t *json, int depth, struct rt_normalizer *
 	if (k == sizeof kinds / sizeof *kinds)
 		return rt_fail(err, RT_UNSUPPORTED, "unknown normalizer '%s'", type);
 	if (depth > RT_COMPONENT_DEPTH)
-		return rt_fail(err, RT_INVALID, "normalizers are nested more than %d deep", RT_COMPONENT_DEPTH);
+		return rt_fail(err, RT_INVALID, "normalizers are nested more than %d deep",
+			       RT_COMPONENT_DEPTH);
 	n = calloc(1, sizeof *n);
 	if (!n)
 		return rt_fail(err, RT_NO_MEMORY, "no memory for a normalizer");
@@ -138,7 +160,8 @@ static int read_normalizer(const json_t *json, int depth, struct rt_normalizer *
 			rc = -1;
 		break;
 	case REPLACE:
-		if (rt_component_pattern(json, &n->pattern, err) < 0 || read_content(n, json, "content", err) < 0)
+		if (rt_component_pattern(json, &n->pattern, err) < 0 ||
+		    read_content(n, json, "content", err) < 0)
 			rc = -1;
 		break;
 	case PREPEND:
@@ -246,8 +269,9 @@ static void run_form(struct rt_norm_work *w, enum rt_form form)
 static bool is_chinese(uint32_t cp)
 {
 	/* 2B920 is what the library says; Unicode's extension E begins at 2B820 */
-	return (cp >= 0x4E00 && cp <= 0x9FFF) || (cp >= 0x3400 && cp <= 0x4DBF) || (cp >= 0x20000 && cp <= 0x2A6DF) ||
-	       (cp >= 0x2A700 && cp <= 0x2B73F) || (cp >= 0x2B740 && cp <= 0x2B81F) || (cp >= 0x2B920 && cp <= 0x2CEAF) ||
+	return (cp >= 0x4E00 && cp <= 0x9FFF) || (cp >= 0x3400 && cp <= 0x4DBF) ||
+	       (cp >= 0x20000 && cp <= 0x2A6DF) || (cp >= 0x2A700 && cp <= 0x2B73F) ||
+	       (cp >= 0x2B740 && cp <= 0x2B81F) || (cp >= 0x2B920 && cp <= 0x2CEAF) ||
 	       (cp >= 0xF900 && cp <= 0xFAFF) || (cp >= 0x2F800 && cp <= 0x2FA1F);
 }
 
@@ -322,7 +346,8 @@ static void run_strip(const struct rt_normalizer *n, struct rt_norm_work *w)
 	end(w);
 }
 
-static void run_replace(const struct rt_normalizer *n, struct rt_norm_work *w, struct rt_err *err, int *ret_rc)
+static void run_replace(const struct rt_normalizer *n, struct rt_norm_work *w, struct rt_err *err,
+			int *ret_rc)
 {
 	const struct rt_ntext *t = w->text;
 	struct rt_ntext *out;
@@ -336,8 +361,8 @@ static void run_replace(const struct rt_normalizer *n, struct rt_norm_work *w, s
 
 		if (m->is_match) /* shares the place of the last byte it replaces */
 			rt_ntext_add_all(out, n->content,
-					 m->end > 0 ? rt_ntext_align(t, m->end - 1) :
-						      (struct rt_range){ t->base, t->base },
+					 m->end > 0 ? rt_ntext_align(t, m->end - 1)
+						    : (struct rt_range){ t->base, t->base },
 					 n->content_len);
 		else
 			rt_ntext_add(out, t->bytes + m->first, t->aligned ? t->align + m->first : NULL,
@@ -368,11 +393,12 @@ static void run_nmt(struct rt_norm_work *w)
 	for (size_t i = 0; i < t->len; i += len) {
 		uint32_t cp = rt_uc_next(t->bytes + i, &len);
 
-		if ((cp >= 1 && cp <= 8) || cp == 0xB || (cp >= 0xE && cp <= 0x1F) || cp == 0x7F || cp == 0x8F ||
-		    cp == 0x9F)
+		if ((cp >= 1 && cp <= 8) || cp == 0xB || (cp >= 0xE && cp <= 0x1F) || cp == 0x7F ||
+		    cp == 0x8F || cp == 0x9F)
 			continue;
-		if (cp == 9 || cp == 0xA || cp == 0xC || cp == 0xD || cp == 0x1680 || (cp >= 0x200B && cp <= 0x200F) ||
-		    cp == 0x2028 || cp == 0x2029 || cp == 0x2581 || cp == 0xFEFF || cp == 0xFFFD)
+		if (cp == 9 || cp == 0xA || cp == 0xC || cp == 0xD || cp == 0x1680 ||
+		    (cp >= 0x200B && cp <= 0x200F) || cp == 0x2028 || cp == 0x2029 || cp == 0x2581 ||
+		    cp == 0xFEFF || cp == 0xFFFD)
 			rt_ntext_add_all(out, " ", rt_ntext_align(t, i), 1);
 		else
 			rt_ntext_add_all(out, t->bytes + i, rt_ntext_align(t, i), len);

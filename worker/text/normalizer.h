@@ -20,7 +20,8 @@ struct rt_norm_work {
 /* json: borrowed. *ret: new, rt_normalizer_free; NULL for a JSON null. RT_UNSUPPORTED names an unknown type. */
 int rt_normalizer_new(const json_t *json, struct rt_normalizer **ret, struct rt_err *err);
 void rt_normalizer_free(struct rt_normalizer *n);
-int rt_normalizer_run(const struct rt_normalizer *n, struct rt_norm_work *w, struct rt_err *err); /* n NULL: nothing */
+int rt_normalizer_run(const struct rt_normalizer *n, struct rt_norm_work *w,
+		      struct rt_err *err); /* n NULL: nothing */
 
 /* The byte-level alphabet: the character that stands for a byte. */
 uint32_t rt_byte_char(unsigned char byte);

@@ -105,7 +105,8 @@ void rt_ntext_add_raw(struct rt_ntext *t, const char *bytes, size_t n, uint32_t 
 int rt_ntext_check(const struct rt_ntext *t, struct rt_err *err)
 {
 	if (t->failed == RT_TOO_LARGE)
-		return rt_fail(err, RT_TOO_LARGE, "the tokenizer's normalizer makes a text of over %zu bytes", t->max);
+		return rt_fail(err, RT_TOO_LARGE, "the tokenizer's normalizer makes a text of over %zu bytes",
+			       t->max);
 	if (t->failed)
 		return rt_fail(err, RT_NO_MEMORY, "no memory to tokenize a text");
 	return 0;
@@ -122,8 +123,8 @@ static size_t old_len(const struct rt_ntext *in, size_t at)
 	return len;
 }
 
-void rt_ntext_change(struct rt_ntext *out, const struct rt_ntext *in, const struct rt_change *changes, size_t n,
-		     size_t removed)
+void rt_ntext_change(struct rt_ntext *out, const struct rt_ntext *in, const struct rt_change *changes,
+		     size_t n, size_t removed)
 {
 	size_t at = 0;
 

@@ -26,10 +26,10 @@ struct rt_change {
 struct rt_ntext {
 	char *bytes;
 	struct rt_range *align; /* one a byte; NULL and unused when not aligned */
-	size_t len, cap, max;   /* max: more bytes than that fail */
-	uint32_t base;          /* where in the original this text begins */
-	bool aligned;           /* ids alone are wanted: no alignment is kept */
-	enum rt_code failed;    /* RT_OK, RT_NO_MEMORY or RT_TOO_LARGE */
+	size_t len, cap, max;	/* max: more bytes than that fail */
+	uint32_t base;		/* where in the original this text begins */
+	bool aligned;		/* ids alone are wanted: no alignment is kept */
+	enum rt_code failed;	/* RT_OK, RT_NO_MEMORY or RT_TOO_LARGE */
 };
 
 void rt_ntext_init(struct rt_ntext *t, bool aligned, size_t max_bytes);
@@ -37,7 +37,8 @@ void rt_ntext_release(struct rt_ntext *t);
 void rt_ntext_clear(struct rt_ntext *t, uint32_t base);
 bool rt_ntext_room(struct rt_ntext *t, size_t n); /* false (and failed) when n more bytes cannot be had */
 void rt_ntext_add(struct rt_ntext *t, const char *bytes, const struct rt_range *align, size_t n);
-void rt_ntext_add_all(struct rt_ntext *t, const char *bytes, struct rt_range align, size_t n); /* one range for all */
+void rt_ntext_add_all(struct rt_ntext *t, const char *bytes, struct rt_range align,
+		      size_t n); /* one range for all */
 void rt_ntext_add_cp(struct rt_ntext *t, uint32_t cp, struct rt_range align);
 /* The original text itself: byte i of it stands for its own character. at: where bytes lie in the original. */
 void rt_ntext_add_raw(struct rt_ntext *t, const char *bytes, size_t n, uint32_t at);
@@ -49,8 +50,8 @@ static inline struct rt_range rt_ntext_align(const struct rt_ntext *t, size_t by
 }
 
 /* Appends to out what the changes make of in; removed: old characters dropped at the beginning. */
-void rt_ntext_change(struct rt_ntext *out, const struct rt_ntext *in, const struct rt_change *changes, size_t n,
-		     size_t removed);
+void rt_ntext_change(struct rt_ntext *out, const struct rt_ntext *in, const struct rt_change *changes,
+		     size_t n, size_t removed);
 
 /* A growing list of changes. */
 struct rt_changes {

@@ -11,9 +11,9 @@
 #include "worker/text/wordmodel.h"
 
 struct rt_tokenizer {
-	struct rt_normalizer *normalizer;         /* NULL: none */
-	struct rt_pretokenizer *pretokenizer;     /* NULL: none */
-	struct rt_postprocessor *postprocessor;   /* NULL: none */
+	struct rt_normalizer *normalizer;	/* NULL: none */
+	struct rt_pretokenizer *pretokenizer;	/* NULL: none */
+	struct rt_postprocessor *postprocessor; /* NULL: none */
 	struct rt_wordmodel *model;
 	struct rt_added added;
 	int32_t max_id, pad_id;

@@ -16,7 +16,8 @@ struct place {
 	int32_t type_id;
 	struct rt_seq special; /* values are the post-processor's */
 };
-struct template {
+struct template
+{
 	struct place *places;
 	size_t n;
 };
@@ -26,17 +27,17 @@ struct rt_postprocessor {
 	struct rt_postprocessor **parts; /* SEQUENCE */
 	size_t part_count;
 	bool trim_offsets, add_prefix_space;
-	struct rt_token sep, cls;    /* BERT, ROBERTA */
+	struct rt_token sep, cls;     /* BERT, ROBERTA */
 	struct template single, pair; /* TEMPLATE */
-	json_t *json;                 /* keeps the strings */
+	json_t *json;		      /* keeps the strings */
 };
 
 static const struct {
 	const char *type;
 	enum kind kind;
 } kinds[] = {
-	{ "Sequence", SEQUENCE },     { "BertProcessing", BERT },	  { "RobertaProcessing", ROBERTA },
-	{ "ByteLevel", BYTE_LEVEL },  { "TemplateProcessing", TEMPLATE },
+	{ "Sequence", SEQUENCE },    { "BertProcessing", BERT },	 { "RobertaProcessing", ROBERTA },
+	{ "ByteLevel", BYTE_LEVEL }, { "TemplateProcessing", TEMPLATE },
 };
 
 static void release_template(struct template *t)
@@ -118,7 +119,8 @@ static int read_type_id(const json_t *json, int32_t *ret, struct rt_err *err)
 
 static int read_place(const json_t *json, const json_t *specials, struct place *ret, struct rt_err *err)
 {
-	const json_t *text = json_object_get(json, "Sequence"), *special = json_object_get(json, "SpecialToken");
+	const json_t *text = json_object_get(json, "Sequence"),
+		     *special = json_object_get(json, "SpecialToken");
 	const json_t *known, *ids, *tokens;
 	const char *id = NULL;
 
@@ -131,9 +133,9 @@ static int read_place(const json_t *json, const json_t *specials, struct place *
 		return rt_fail(err, RT_INVALID, "has no id");
 	if (text) {
 		ret->what = strcmp(id, "B") == 0 ? PAIR : TEXT;
-		return strcmp(id, "A") == 0 || strcmp(id, "B") == 0 ?
-			       0 :
-			       rt_fail(err, RT_INVALID, "the Sequence's id must be A or B (got '%s')", id);
+		return strcmp(id, "A") == 0 || strcmp(id, "B") == 0
+			       ? 0
+			       : rt_fail(err, RT_INVALID, "the Sequence's id must be A or B (got '%s')", id);
 	}
 	ret->what = SPECIAL;
 	known = json_object_get(specials, id);
@@ -152,7 +154,8 @@ static int read_place(const json_t *json, const json_t *specials, struct place *
 	return ret->special.failed ? rt_fail(err, RT_NO_MEMORY, "no memory for a template") : 0;
 }
 
-static int read_template(const json_t *json, const char *key, bool pair, struct template *ret, struct rt_err *err)
+static int read_template(const json_t *json, const char *key, bool pair, struct template *ret,
+			 struct rt_err *err)
 {
 	const json_t *list = json_object_get(json, key);
 	size_t n = json_array_size(list);
@@ -166,7 +169,8 @@ static int read_template(const json_t *json, const char *key, bool pair, struct 
 		return rt_fail(err, RT_NO_MEMORY, "no memory for a template");
 	for (size_t i = 0; i < n; i++) {
 		ret->n++;
-		if (read_place(json_array_get(list, i), json_object_get(json, "special_tokens"), &ret->places[i], err) < 0)
+		if (read_place(json_array_get(list, i), json_object_get(json, "special_tokens"),
+			       &ret->places[i], err) < 0)
 			return rt_fail_in(err, "%s, place %zu", key, i);
 		if (!pair && ret->places[i].what == PAIR)
 			return rt_fail(err, RT_INVALID, "%s uses the second text", key);
@@ -177,7 +181,8 @@ static int read_template(const json_t *json, const char *key, bool pair, struct 
 static int read_postprocessor(const json_t *json, int depth, size_t *templates, struct rt_postprocessor **ret,
 			      struct rt_err *err);
 
-static int read_parts(struct rt_postprocessor *p, const json_t *json, int depth, size_t *templates, struct rt_err *err)
+static int read_parts(struct rt_postprocessor *p, const json_t *json, int depth, size_t *templates,
+		      struct rt_err *err)
 {
 	const json_t *list;
 	size_t count;
@@ -196,7 +201,8 @@ static int read_parts(struct rt_postprocessor *p, const json_t *json, int depth,
 	return 0;
 }
 
-static int read_fields(struct rt_postprocessor *p, const json_t *json, int depth, size_t *templates, struct rt_err *err)
+static int read_fields(struct rt_postprocessor *p, const json_t *json, int depth, size_t *templates,
+		       struct rt_err *err)
 {
 	switch (p->kind) {
 	case SEQUENCE:
@@ -204,8 +210,10 @@ static int read_fields(struct rt_postprocessor *p, const json_t *json, int depth
 	case BERT:
 	case ROBERTA:
 		if (*templates > 0)
-			return rt_fail(err, RT_UNSUPPORTED, "special tokens are added twice, which is not supported");
-		if (read_special(json, "sep", &p->sep, err) < 0 || read_special(json, "cls", &p->cls, err) < 0)
+			return rt_fail(err, RT_UNSUPPORTED,
+				       "special tokens are added twice, which is not supported");
+		if (read_special(json, "sep", &p->sep, err) < 0 ||
+		    read_special(json, "cls", &p->cls, err) < 0)
 			return -1;
 		break;
 	case TEMPLATE:
@@ -237,7 +245,8 @@ static int read_postprocessor(const json_t *json, int depth, size_t *templates, 
 	if (k == sizeof kinds / sizeof *kinds)
 		return rt_fail(err, RT_UNSUPPORTED, "unknown post-processor '%s'", type);
 	if (depth > RT_COMPONENT_DEPTH)
-		return rt_fail(err, RT_INVALID, "post-processors are nested more than %d deep", RT_COMPONENT_DEPTH);
+		return rt_fail(err, RT_INVALID, "post-processors are nested more than %d deep",
+			       RT_COMPONENT_DEPTH);
 	p = calloc(1, sizeof *p);
 	if (!p)
 		return rt_fail(err, RT_NO_MEMORY, "no memory for a post-processor");
@@ -400,7 +409,8 @@ static int run_template(const struct rt_postprocessor *p, struct rt_segments *s,
 
 	for (size_t i = 0; i < t->n; i++) {
 		const struct place *place = &t->places[i];
-		const struct rt_seq *from = place->what == SPECIAL ? &place->special : &s->list[place->what == PAIR];
+		const struct rt_seq *from =
+			place->what == SPECIAL ? &place->special : &s->list[place->what == PAIR];
 		struct rt_seq *to = &out.list[out.n++];
 
 		*to = (struct rt_seq){ 0 };
@@ -423,7 +433,8 @@ static int run_template(const struct rt_postprocessor *p, struct rt_segments *s,
 	return 0;
 }
 
-int rt_postprocessor_run(const struct rt_postprocessor *p, struct rt_segments *s, bool with_offsets, struct rt_err *err)
+int rt_postprocessor_run(const struct rt_postprocessor *p, struct rt_segments *s, bool with_offsets,
+			 struct rt_err *err)
 {
 	int rc = 0;
 

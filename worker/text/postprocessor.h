@@ -34,7 +34,8 @@ int rt_postprocessor_new(const json_t *json, struct rt_postprocessor **ret, stru
 void rt_postprocessor_free(struct rt_postprocessor *p);
 size_t rt_postprocessor_added(const struct rt_postprocessor *p, bool pair); /* special tokens it adds */
 /* s: one or two segments in. with_offsets: tokens have values and offsets, which may be trimmed. NULL: nothing. */
-int rt_postprocessor_run(const struct rt_postprocessor *p, struct rt_segments *s, bool with_offsets, struct rt_err *err);
+int rt_postprocessor_run(const struct rt_postprocessor *p, struct rt_segments *s, bool with_offsets,
+			 struct rt_err *err);
 int32_t rt_postprocessor_max_id(const struct rt_postprocessor *p); /* of the special tokens; -1: none */
 
 #endif

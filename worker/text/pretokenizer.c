@@ -30,7 +30,7 @@ struct rt_pretokenizer {
 	struct rt_pretokenizer **parts; /* SEQUENCE */
 	size_t part_count;
 	bool add_prefix_space, use_regex; /* BYTE_LEVEL */
-	char replacement[4];              /* METASPACE */
+	char replacement[4];		  /* METASPACE */
 	unsigned replacement_len;
 	enum scheme scheme;
 	bool split;
@@ -38,7 +38,7 @@ struct rt_pretokenizer {
 	struct rt_regex *pattern;
 	bool invert;
 	uint32_t delimiter; /* DELIMITER */
-	int64_t length;     /* FIXED_LENGTH, code points */
+	int64_t length;	    /* FIXED_LENGTH, code points */
 };
 
 static const struct {
@@ -115,8 +115,11 @@ static int read_metaspace(struct rt_pretokenizer *p, const json_t *json, struct 
 	if (strcmp(scheme, "always") != 0 && strcmp(scheme, "first") != 0 && strcmp(scheme, "never") != 0)
 		return rt_fail(err, RT_UNSUPPORTED, "unknown prepend_scheme '%s'", scheme);
 	if (!prefix && json_object_get(json, "prepend_scheme") && strcmp(scheme, "never") != 0)
-		return rt_fail(err, RT_INVALID, "add_prefix_space is false and prepend_scheme is '%s'", scheme);
-	p->scheme = !prefix || strcmp(scheme, "never") == 0 ? NEVER : strcmp(scheme, "first") == 0 ? FIRST : ALWAYS;
+		return rt_fail(err, RT_INVALID, "add_prefix_space is false and prepend_scheme is '%s'",
+			       scheme);
+	p->scheme = !prefix || strcmp(scheme, "never") == 0 ? NEVER
+		    : strcmp(scheme, "first") == 0	    ? FIRST
+							    : ALWAYS;
 	p->replacement_len = rt_uc_put(p->replacement, cp);
 	return 0;
 }
@@ -163,7 +166,8 @@ static int read_fields(struct rt_pretokenizer *p, const json_t *json, int depth,
 		p->behavior = individual ? ISOLATED : CONTIGUOUS;
 		return 0;
 	case SPLIT:
-		if (rt_component_pattern(json, &p->pattern, err) < 0 || read_behavior(json, &p->behavior, err) < 0)
+		if (rt_component_pattern(json, &p->pattern, err) < 0 ||
+		    read_behavior(json, &p->behavior, err) < 0)
 			return -1;
 		return rt_json_get_bool(json, "invert", &p->invert, err);
 	case DELIMITER:
@@ -191,7 +195,8 @@ static int read_pretokenizer(const json_t *json, int depth, struct rt_pretokeniz
 	if (k == sizeof kinds / sizeof *kinds)
 		return rt_fail(err, RT_UNSUPPORTED, "unknown pre-tokenizer '%s'", type);
 	if (depth > RT_COMPONENT_DEPTH)
-		return rt_fail(err, RT_INVALID, "pre-tokenizers are nested more than %d deep", RT_COMPONENT_DEPTH);
+		return rt_fail(err, RT_INVALID, "pre-tokenizers are nested more than %d deep",
+			       RT_COMPONENT_DEPTH);
 	p = calloc(1, sizeof *p);
 	if (!p)
 		return rt_fail(err, RT_NO_MEMORY, "no memory for a pre-tokenizer");
@@ -249,7 +254,8 @@ void rt_pieces_add(struct rt_pieces *p, struct rt_piece piece)
 static void add_word(const struct rt_ntext *t, size_t first, size_t end, struct rt_pieces *out)
 {
 	if (first < end)
-		rt_pieces_add(out, (struct rt_piece){ (uint32_t)first, (uint32_t)end, rt_ntext_align(t, first).first, -1 });
+		rt_pieces_add(out, (struct rt_piece){ (uint32_t)first, (uint32_t)end,
+						      rt_ntext_align(t, first).first, -1 });
 }
 
 static void exchange_pieces(struct rt_split_work *w)
@@ -271,7 +277,8 @@ static void exchange_text(struct rt_split_work *w)
 }
 
 /* Matches and what is between them become splits; is_match then says "remove". */
-static void apply_behavior(const struct rt_matches *matches, enum behavior behavior, bool invert, struct rt_matches *out)
+static void apply_behavior(const struct rt_matches *matches, enum behavior behavior, bool invert,
+			   struct rt_matches *out)
 {
 	bool previous = false;
 	size_t n = matches->n;
@@ -302,13 +309,14 @@ static void apply_behavior(const struct rt_matches *matches, enum behavior behav
 	}
 }
 
-static void add_splits(struct rt_split_work *w, const struct rt_piece *piece, enum behavior behavior, bool invert)
+static void add_splits(struct rt_split_work *w, const struct rt_piece *piece, enum behavior behavior,
+		       bool invert)
 {
 	apply_behavior(&w->matches, behavior, invert, &w->splits);
 	for (size_t i = 0; i < w->splits.n; i++)
 		if (!w->splits.list[i].is_match)
-			add_word(w->text, piece->first + w->splits.list[i].first, piece->first + w->splits.list[i].end,
-				 &w->spare);
+			add_word(w->text, piece->first + w->splits.list[i].first,
+				 piece->first + w->splits.list[i].end, &w->spare);
 	w->spare.failed = w->spare.failed || w->matches.failed || w->splits.failed;
 }
 
@@ -341,7 +349,8 @@ static bool is_delimiter(const struct rt_pretokenizer *p, uint32_t cp)
 }
 
 /* Splits every piece where the predicate holds, each such character by itself. */
-static void split_where(const struct rt_pretokenizer *p, struct rt_split_work *w, predicate *holds, enum behavior behavior)
+static void split_where(const struct rt_pretokenizer *p, struct rt_split_work *w, predicate *holds,
+			enum behavior behavior)
 {
 	for (size_t i = 0; i < w->pieces->n; i++) {
 		const struct rt_piece *piece = &w->pieces->list[i];
@@ -378,8 +387,8 @@ static int split_pattern(const struct rt_pretokenizer *p, struct rt_split_work *
 			rt_pieces_add(&w->spare, *piece);
 			continue;
 		}
-		if (rt_regex_split(p->pattern, w->text->bytes + piece->first, piece->end - piece->first, &w->matches,
-				   err) < 0)
+		if (rt_regex_split(p->pattern, w->text->bytes + piece->first, piece->end - piece->first,
+				   &w->matches, err) < 0)
 			return -1;
 		add_splits(w, piece, p->behavior, p->invert);
 	}
@@ -482,11 +491,12 @@ static void copy_piece(struct rt_split_work *w, const struct rt_piece *piece)
 /* The piece goes from spare_text's byte at to its end. */
 static void add_copied(struct rt_split_work *w, const struct rt_piece *piece, size_t at)
 {
-	rt_pieces_add(&w->spare,
-		      (struct rt_piece){ (uint32_t)at, (uint32_t)w->spare_text.len, piece->base, piece->added });
+	rt_pieces_add(&w->spare, (struct rt_piece){ (uint32_t)at, (uint32_t)w->spare_text.len, piece->base,
+						    piece->added });
 }
 
-static void put_prefix(struct rt_split_work *w, const struct rt_piece *piece, const char *prefix, unsigned len)
+static void put_prefix(struct rt_split_work *w, const struct rt_piece *piece, const char *prefix,
+		       unsigned len)
 {
 	rt_ntext_add_all(&w->spare_text, prefix, rt_ntext_align(w->text, piece->first), len);
 }
@@ -496,7 +506,8 @@ static void prefix_space(struct rt_split_work *w)
 	bool any = false;
 
 	for (size_t i = 0; i < w->pieces->n; i++)
-		any = any || (w->pieces->list[i].added < 0 && w->text->bytes[w->pieces->list[i].first] != ' ');
+		any = any ||
+		      (w->pieces->list[i].added < 0 && w->text->bytes[w->pieces->list[i].first] != ' ');
 	if (!any)
 		return;
 	for (size_t i = 0; i < w->pieces->n; i++) {
@@ -575,7 +586,8 @@ static void split_metaspace(const struct rt_pretokenizer *p, struct rt_split_wor
 			continue;
 		}
 		len = 0;
-		marked = t->bytes[piece->first] == ' ' || rt_uc_next(t->bytes + piece->first, &len) == mark_cp;
+		marked =
+			t->bytes[piece->first] == ' ' || rt_uc_next(t->bytes + piece->first, &len) == mark_cp;
 		if (!marked && (p->scheme == ALWAYS || (p->scheme == FIRST && piece->base == 0)))
 			put_prefix(w, piece, mark, mark_len);
 		for (size_t k = piece->first; k < piece->end;) {

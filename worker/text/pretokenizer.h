@@ -10,8 +10,8 @@
 /* A range of a text under way: words, or an added token that was found. */
 struct rt_piece {
 	uint32_t first, end; /* bytes of the text */
-	uint32_t base;       /* where it begins in the original */
-	int32_t added;       /* which added token it is; -1: none, still text */
+	uint32_t base;	     /* where it begins in the original */
+	int32_t added;	     /* which added token it is; -1: none, still text */
 };
 struct rt_pieces {
 	struct rt_piece *list;
@@ -34,7 +34,8 @@ struct rt_pretokenizer;
 /* json: borrowed. *ret: new, rt_pretokenizer_free; NULL for a JSON null. RT_UNSUPPORTED names an unknown type. */
 int rt_pretokenizer_new(const json_t *json, struct rt_pretokenizer **ret, struct rt_err *err);
 void rt_pretokenizer_free(struct rt_pretokenizer *p);
-int rt_pretokenizer_run(const struct rt_pretokenizer *p, struct rt_split_work *w, struct rt_err *err); /* NULL: nothing */
+int rt_pretokenizer_run(const struct rt_pretokenizer *p, struct rt_split_work *w,
+			struct rt_err *err); /* NULL: nothing */
 /* True if words depend on where a piece lies in the original: alignment must then be kept. */
 bool rt_pretokenizer_needs_base(const struct rt_pretokenizer *p);
 

@@ -12,7 +12,7 @@
 enum { PATTERN_MAX = 65536 };
 
 struct rt_regex {
-	pcre2_code *code;  /* NULL for a literal */
+	pcre2_code *code; /* NULL for a literal */
 	char *literal;
 	size_t literal_len;
 };
@@ -44,13 +44,17 @@ void rt_matches_add(struct rt_matches *m, size_t first, size_t end, bool is_matc
 }
 
 /* White space as Oniguruma's \s has it: PCRE2's also holds U+180E. And its complement, for use inside a class. */
-#define SPACE                                                                                                          \
-	"\\x{9}-\\x{D}\\x{20}\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}"
-#define NOT_SPACE                                                                                                      \
-	"\\x{0}-\\x{8}\\x{E}-\\x{1F}\\x{21}-\\x{84}\\x{86}-\\x{9F}\\x{A1}-\\x{167F}\\x{1681}-\\x{1FFF}\\x{200B}-\\x{2027}"   \
+#define SPACE                                                                                                \
+	"\\x{9}-\\x{D}\\x{20}\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}" \
+	"\\x{3000}"
+#define NOT_SPACE                                                                                            \
+	"\\x{0}-\\x{8}\\x{E}-\\x{1F}\\x{21}-\\x{84}\\x{86}-\\x{9F}\\x{A1}-\\x{167F}\\x{1681}-\\x{1FFF}\\x{"  \
+	"200B}-\\x{2027}"                                                                                    \
 	"\\x{202A}-\\x{202E}\\x{2030}-\\x{205E}\\x{2060}-\\x{2FFF}\\x{3001}-\\x{10FFFF}"
 /* Alphabetic, marks, decimal digits, connectors */
-#define WORD "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}"
+#define WORD                                                                                                 \
+	"\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{" \
+	"1F170}-\\x{1F189}"
 #define HEX "0-9A-Fa-f"
 
 /* The escape at p[0] == '\\' with something behind it. Returns how many bytes of the pattern it took, or -1. */
@@ -68,7 +72,8 @@ static int translate_escape(const char *p, size_t left, bool in_class, struct rt
 		set = HEX;
 	if (set) {
 		if (in_class && (c == 'W' || c == 'H'))
-			return rt_fail(err, RT_UNSUPPORTED, "\\%c inside a character class is not supported", c);
+			return rt_fail(err, RT_UNSUPPORTED, "\\%c inside a character class is not supported",
+				       c);
 		if (in_class)
 			rt_buf_str(out, set);
 		else
@@ -139,7 +144,8 @@ int rt_regex_translate(const char *pattern, size_t len, struct rt_buf *out, stru
 			}
 		}
 		if (in_class && (c == '[' || (c == '&' && left > 1 && pattern[i + 1] == '&')))
-			return rt_fail(err, RT_UNSUPPORTED, "a character class inside another is not supported");
+			return rt_fail(err, RT_UNSUPPORTED,
+				       "a character class inside another is not supported");
 		if (!in_class && c == '[') {
 			in_class = true;
 			class_start = i + 1 + (left > 1 && pattern[i + 1] == '^');
@@ -170,7 +176,8 @@ static int compile(struct rt_regex *re, const char *pattern, size_t len, struct 
 	pcre2_set_max_pattern_length(context, 8 * PATTERN_MAX);
 	pcre2_set_parens_nest_limit(context, 100);
 	re->code = pcre2_compile((PCRE2_SPTR)rt_buf_text(&text), text.len,
-				 PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &code, &at, context);
+				 PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &code,
+				 &at, context);
 	if (!re->code) {
 		PCRE2_UCHAR why[200];
 
@@ -268,7 +275,8 @@ static void split_literal(const struct rt_regex *re, const char *s, size_t n, st
 	size_t done = 0;
 	const char *hit;
 
-	while (n - done >= re->literal_len && (hit = memmem(s + done, n - done, re->literal, re->literal_len))) {
+	while (n - done >= re->literal_len &&
+	       (hit = memmem(s + done, n - done, re->literal, re->literal_len))) {
 		size_t at = (size_t)(hit - s);
 
 		if (at > done)
@@ -287,11 +295,13 @@ static int search(const struct rt_regex *re, const char *s, size_t n, size_t fro
 	int rc = pcre2_match(re->code, (PCRE2_SPTR)s, n, from, PCRE2_NO_UTF_CHECK, data, context);
 
 	if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
-		rc = pcre2_match(re->code, (PCRE2_SPTR)s, n, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, data, context);
+		rc = pcre2_match(re->code, (PCRE2_SPTR)s, n, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, data,
+				 context);
 	return rc;
 }
 
-static int split_pattern(const struct rt_regex *re, const char *s, size_t n, struct rt_matches *out, struct rt_err *err)
+static int split_pattern(const struct rt_regex *re, const char *s, size_t n, struct rt_matches *out,
+			 struct rt_err *err)
 {
 	pcre2_match_data *data = pcre2_match_data_create(1, NULL);
 	pcre2_match_context *context = pcre2_match_context_create(NULL);
@@ -310,11 +320,13 @@ static int split_pattern(const struct rt_regex *re, const char *s, size_t n, str
 		unsigned len;
 
 		if (found < 0) {
-			rt_fail(err, RT_UNPROCESSABLE, "a regular expression of the tokenizer gave up on a text of %zu bytes", n);
+			rt_fail(err, RT_UNPROCESSABLE,
+				"a regular expression of the tokenizer gave up on a text of %zu bytes", n);
 			goto out;
 		}
 		if (first > end) { /* \K in a lookahead */
-			rt_fail(err, RT_UNSUPPORTED, "a regular expression of the tokenizer ends before it starts");
+			rt_fail(err, RT_UNSUPPORTED,
+				"a regular expression of the tokenizer ends before it starts");
 			goto out;
 		}
 		if (first == end && end == last_end) { /* an empty match right behind the last: not again */
@@ -338,7 +350,8 @@ out:
 	return rc;
 }
 
-int rt_regex_split(const struct rt_regex *re, const char *s, size_t n, struct rt_matches *out, struct rt_err *err)
+int rt_regex_split(const struct rt_regex *re, const char *s, size_t n, struct rt_matches *out,
+		   struct rt_err *err)
 {
 	bool failed = false;
 	char *copy = NULL;

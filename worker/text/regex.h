@@ -27,7 +27,8 @@ struct rt_matches {
 int rt_regex_new(const char *pattern, size_t len, bool literal, struct rt_regex **ret, struct rt_err *err);
 void rt_regex_free(struct rt_regex *re);
 /* Writes all matches and what lies between them, in order, to out (whose old content is forgotten). */
-int rt_regex_split(const struct rt_regex *re, const char *s, size_t n, struct rt_matches *out, struct rt_err *err);
+int rt_regex_split(const struct rt_regex *re, const char *s, size_t n, struct rt_matches *out,
+		   struct rt_err *err);
 
 void rt_matches_add(struct rt_matches *m, size_t first, size_t end, bool is_match);
 /* The pattern in PCRE2's words; for tests. */

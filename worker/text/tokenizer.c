@@ -43,14 +43,12 @@ static void drop_keys(json_t *json)
 	void *next;
 
 	if (json_is_array(json)) {
-		json_array_foreach(json, i, item)
-			drop_keys(item);
+		json_array_foreach(json, i, item) drop_keys(item);
 		return;
 	}
 	for (i = 0; json_is_object(json) && i < sizeof keys / sizeof *keys; i++)
 		json_object_del(json, keys[i]);
-	json_object_foreach_safe(json, next, key, item)
-		drop_keys(item);
+	json_object_foreach_safe(json, next, key, item) drop_keys(item);
 }
 
 /* The component's JSON with sorted keys. */
@@ -79,7 +77,8 @@ static int finish(struct rt_tokenizer *tok, const json_t *json, struct rt_err *e
 	int32_t special = rt_postprocessor_max_id(tok->postprocessor);
 	int rc;
 
-	tok->max_id = tok->model->vocab.max_id > tok->added.max_id ? tok->model->vocab.max_id : tok->added.max_id;
+	tok->max_id =
+		tok->model->vocab.max_id > tok->added.max_id ? tok->model->vocab.max_id : tok->added.max_id;
 	tok->max_id = tok->max_id > special ? tok->max_id : special;
 	for (size_t i = 0; i < sizeof pads / sizeof *pads && tok->pad_id < 0; i++)
 		tok->pad_id = rt_tokenizer_token_to_id(tok, pads[i], strlen(pads[i]));
@@ -90,8 +89,8 @@ static int finish(struct rt_tokenizer *tok, const json_t *json, struct rt_err *e
 	for (size_t i = 0; i < tok->added.n; i++) {
 		const struct rt_added_token *t = &tok->added.list[i];
 
-		rt_buf_fmt(&all, "added %d %d%d%d%d %zu:", (int)t->id, t->single_word, t->lstrip, t->rstrip, t->normalized,
-			   t->len);
+		rt_buf_fmt(&all, "added %d %d%d%d%d %zu:", (int)t->id, t->single_word, t->lstrip, t->rstrip,
+			   t->normalized, t->len);
 		rt_buf_add(&all, t->content, t->len);
 		rt_buf_char(&all, '\n');
 	}
@@ -119,7 +118,8 @@ int rt_tokenizer_read(struct rt_tokenizer *tok, const json_t *json, struct rt_er
 	    rt_pretokenizer_new(json_object_get(json, "pre_tokenizer"), &tok->pretokenizer, err) < 0 ||
 	    rt_postprocessor_new(json_object_get(json, "post_processor"), &tok->postprocessor, err) < 0 ||
 	    rt_wordmodel_new(json_object_get(json, "model"), &tok->model, err) < 0 ||
-	    rt_added_read(&tok->added, json_object_get(json, "added_tokens"), tok->model, tok->normalizer, err) < 0)
+	    rt_added_read(&tok->added, json_object_get(json, "added_tokens"), tok->model, tok->normalizer,
+			  err) < 0)
 		return -1;
 	return finish(tok, json, err);
 }
@@ -155,7 +155,8 @@ static int read_config(struct rt_tokenizer *tok, const char *dir, struct rt_err 
 		if (json_is_object(pad))
 			pad = json_object_get(pad, "content");
 		if (json_is_string(pad))
-			tok->pad_id = rt_tokenizer_token_to_id(tok, json_string_value(pad), json_string_length(pad));
+			tok->pad_id = rt_tokenizer_token_to_id(tok, json_string_value(pad),
+							       json_string_length(pad));
 		rc = json ? 0 : -1;
 		json_decref(json);
 	}

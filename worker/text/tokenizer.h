@@ -27,8 +27,8 @@
 
 struct rt_tokenizer;
 
-#define RT_TOKENIZER_ID_MAX 10000000           /* the highest id a file may use */
-#define RT_TOKENIZER_FILE_MAX (512u << 20)     /* bytes of a tokenizer's file */
+#define RT_TOKENIZER_ID_MAX   10000000		/* the highest id a file may use */
+#define RT_TOKENIZER_FILE_MAX (512u << 20)	/* bytes of a tokenizer's file */
 #define RT_TOKENIZER_TEXT_MAX ((size_t)1 << 28) /* bytes of a text */
 
 /* Reads DIR/tokenizer.json (without it the older files of the kinds that have them), and pad_token from
@@ -40,28 +40,30 @@ int rt_tokenizer_open_memory(const void *json, size_t size, struct rt_tokenizer 
 void rt_tokenizer_close(struct rt_tokenizer *tok); /* NULL is fine */
 
 struct rt_encoding {
-	size_t n;              /* tokens, special ones included */
-	int32_t *ids;          /* (n) */
-	int32_t *type_ids;     /* (n) */
-	int32_t (*offsets)[2]; /* (n, 2) first code point and the one after the last, in the text or pair; NULL if ids only */
-	char **tokens;         /* (n) each NUL-terminated; NULL if ids only */
-	size_t *token_lens;    /* (n) bytes of each token, which may hold U+0000; NULL if ids only */
-	bool truncated;        /* max_length cut something off */
+	size_t n;	   /* tokens, special ones included */
+	int32_t *ids;	   /* (n) */
+	int32_t *type_ids; /* (n) */
+	int32_t (*offsets)
+		[2]; /* (n, 2) first code point and the one after the last, in the text or pair; NULL if ids only */
+	char **tokens;	    /* (n) each NUL-terminated; NULL if ids only */
+	size_t *token_lens; /* (n) bytes of each token, which may hold U+0000; NULL if ids only */
+	bool truncated;	    /* max_length cut something off */
 };
 
 /* Encodes text, or text and pair, special tokens added. text and pair: UTF-8 (RT_INVALID if not), may hold U+0000;
  * pair NULL: none (an empty pair is a pair). max_length: the most tokens to return, special ones included, by
  * "longest_first" on the right; 0: no limit. A limit below the number of special tokens is RT_INVALID.
  * Thread-safe. ret: written on success only, rt_encoding_release. */
-int rt_tokenizer_encode(const struct rt_tokenizer *tok, const char *text, size_t len, const char *pair, size_t pair_len,
-			size_t max_length, struct rt_encoding *ret, struct rt_err *err);
+int rt_tokenizer_encode(const struct rt_tokenizer *tok, const char *text, size_t len, const char *pair,
+			size_t pair_len, size_t max_length, struct rt_encoding *ret, struct rt_err *err);
 /* The same with ids and type_ids alone: about twice as fast. */
 int rt_tokenizer_encode_ids(const struct rt_tokenizer *tok, const char *text, size_t len, const char *pair,
 			    size_t pair_len, size_t max_length, struct rt_encoding *ret, struct rt_err *err);
 void rt_encoding_release(struct rt_encoding *e); /* a zeroed or released one is fine */
 
-size_t rt_tokenizer_vocab_size(const struct rt_tokenizer *tok);  /* highest id + 1, added tokens included */
-size_t rt_tokenizer_special_count(const struct rt_tokenizer *tok, bool pair); /* special tokens put around a text */
+size_t rt_tokenizer_vocab_size(const struct rt_tokenizer *tok); /* highest id + 1, added tokens included */
+size_t rt_tokenizer_special_count(const struct rt_tokenizer *tok,
+				  bool pair); /* special tokens put around a text */
 /* The padding token's id: tokenizer_config.json's pad_token, else the added token "<pad>" or "[PAD]"; -1: none. */
 int32_t rt_tokenizer_pad_id(const struct rt_tokenizer *tok);
 /* The id of a token of the vocabulary or of an added one; -1: none. */

@@ -9,7 +9,7 @@
 #include "base/err.h"
 
 struct rt_trie {
-	uint64_t *keys;    /* open addressing: node << 8 | byte, plus 1; 0: free */
+	uint64_t *keys;	   /* open addressing: node << 8 | byte, plus 1; 0: free */
 	uint32_t *targets; /* node behind the edge */
 	size_t slots, edges;
 	int32_t *values; /* one a node; -1: no string ends here */

@@ -31,16 +31,16 @@ struct rt_uc_stand_ins {
 	size_t n;
 };
 
-extern const struct rt_uc_set rt_uc_white;      /* white space */
-extern const struct rt_uc_set rt_uc_letter;     /* \p{L} */
-extern const struct rt_uc_set rt_uc_number;     /* \p{N} */
-extern const struct rt_uc_set rt_uc_word;       /* \w */
-extern const struct rt_uc_set rt_uc_numeric;    /* what Digits splits */
-extern const struct rt_uc_set rt_uc_punct;      /* what BERT's pre-tokenizer and Punctuation split */
-extern const struct rt_uc_set rt_uc_control;    /* what BERT's clean_text drops */
+extern const struct rt_uc_set rt_uc_white;	/* white space */
+extern const struct rt_uc_set rt_uc_letter;	/* \p{L} */
+extern const struct rt_uc_set rt_uc_number;	/* \p{N} */
+extern const struct rt_uc_set rt_uc_word;	/* \w */
+extern const struct rt_uc_set rt_uc_numeric;	/* what Digits splits */
+extern const struct rt_uc_set rt_uc_punct;	/* what BERT's pre-tokenizer and Punctuation split */
+extern const struct rt_uc_set rt_uc_control;	/* what BERT's clean_text drops */
 extern const struct rt_uc_set rt_uc_nonspacing; /* what BERT's strip_accents drops */
-extern const struct rt_uc_set rt_uc_accent;     /* what StripAccents drops */
-extern const struct rt_uc_set rt_uc_unnormal;   /* without decomposition and combining class in the reference */
+extern const struct rt_uc_set rt_uc_accent;	/* what StripAccents drops */
+extern const struct rt_uc_set rt_uc_unnormal; /* without decomposition and combining class in the reference */
 extern const struct rt_uc_cases rt_uc_lower_cases;
 extern const struct rt_uc_stand_ins rt_uc_newer; /* newer than Unicode 14 */
 
@@ -50,8 +50,8 @@ int rt_uc_lower(uint32_t cp, uint32_t ret[2]);
 
 /* Next character at s; *ret_len is 1 to 4. Only for text that rt_uc_valid has passed. */
 uint32_t rt_uc_next(const char *s, unsigned *ret_len);
-unsigned rt_uc_len(uint32_t cp);              /* bytes in UTF-8 */
-unsigned rt_uc_put(char *out, uint32_t cp);   /* writes 1 to 4 bytes and returns how many */
+unsigned rt_uc_len(uint32_t cp);			    /* bytes in UTF-8 */
+unsigned rt_uc_put(char *out, uint32_t cp);		    /* writes 1 to 4 bytes and returns how many */
 bool rt_uc_valid(const char *s, size_t n, size_t *ret_bad); /* ret_bad: where it breaks, only when false */
 bool rt_uc_ascii(const char *s, size_t n);
 size_t rt_uc_count(const char *s, size_t n); /* code points of valid text */

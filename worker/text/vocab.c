@@ -43,7 +43,8 @@ static void place(struct rt_vocab *v, uint32_t index)
 	while (v->by_text[i]) {
 		const struct rt_vocab_entry *there = &v->entries[v->by_text[i] - 1];
 
-		if (there->len == e->len && memcmp(v->bytes.data + there->at, v->bytes.data + e->at, e->len) == 0)
+		if (there->len == e->len &&
+		    memcmp(v->bytes.data + there->at, v->bytes.data + e->at, e->len) == 0)
 			break; /* the later one hides it */
 		i = (i + 1) & mask;
 	}
@@ -78,18 +79,21 @@ static int grow(struct rt_vocab *v)
 	return 0;
 }
 
-int rt_vocab_add(struct rt_vocab *v, const char *text, size_t len, int32_t id, bool same_text, struct rt_err *err)
+int rt_vocab_add(struct rt_vocab *v, const char *text, size_t len, int32_t id, bool same_text,
+		 struct rt_err *err)
 {
 	if (!same_text && rt_vocab_find(v, text, len) >= 0)
-		return rt_fail(err, RT_INVALID, "the vocabulary has '%.*s' twice", len > 60 ? 60 : (int)len, text);
+		return rt_fail(err, RT_INVALID, "the vocabulary has '%.*s' twice", len > 60 ? 60 : (int)len,
+			       text);
 	if (!same_text && rt_vocab_find_id(v, id) >= 0)
-		return rt_fail(err, RT_INVALID, "the vocabulary has the id %d twice, '%.*s' is the second", (int)id,
-			       len > 60 ? 60 : (int)len, text);
+		return rt_fail(err, RT_INVALID, "the vocabulary has the id %d twice, '%.*s' is the second",
+			       (int)id, len > 60 ? 60 : (int)len, text);
 	if (v->bytes.len + len + 1 > UINT32_MAX || v->n >= INT32_MAX / 2)
 		return rt_fail(err, RT_TOO_LARGE, "the vocabulary is too large");
 	if (v->n == v->cap && grow(v) < 0)
 		return rt_fail(err, RT_NO_MEMORY, "no memory for the vocabulary");
-	v->entries[v->n] = (struct rt_vocab_entry){ .at = (uint32_t)v->bytes.len, .len = (uint32_t)len, .id = id };
+	v->entries[v->n] =
+		(struct rt_vocab_entry){ .at = (uint32_t)v->bytes.len, .len = (uint32_t)len, .id = id };
 	rt_buf_add(&v->bytes, text, len);
 	rt_buf_char(&v->bytes, '\0');
 	if (rt_buf_check(&v->bytes, err) < 0)
@@ -103,8 +107,8 @@ int rt_vocab_add(struct rt_vocab *v, const char *text, size_t len, int32_t id, b
 	return 0;
 }
 
-int32_t rt_vocab_find_hashed(const struct rt_vocab *v, uint64_t finished, const char *prefix, size_t prefix_len,
-			     const char *rest, size_t rest_len)
+int32_t rt_vocab_find_hashed(const struct rt_vocab *v, uint64_t finished, const char *prefix,
+			     size_t prefix_len, const char *rest, size_t rest_len)
 {
 	size_t mask = v->slots - 1;
 
@@ -114,7 +118,8 @@ int32_t rt_vocab_find_hashed(const struct rt_vocab *v, uint64_t finished, const 
 		const struct rt_vocab_entry *e = &v->entries[v->by_text[i] - 1];
 		const char *text = v->bytes.data + e->at;
 
-		if (e->len == prefix_len + rest_len && (prefix_len == 0 || memcmp(text, prefix, prefix_len) == 0) &&
+		if (e->len == prefix_len + rest_len &&
+		    (prefix_len == 0 || memcmp(text, prefix, prefix_len) == 0) &&
 		    (rest_len == 0 || memcmp(text + prefix_len, rest, rest_len) == 0))
 			return (int32_t)(v->by_text[i] - 1);
 	}

@@ -21,7 +21,7 @@ struct rt_vocab {
 	struct rt_vocab_entry *entries;
 	size_t n, cap;
 	uint32_t *by_text, *by_id; /* open addressing: index + 1, or 0 */
-	size_t slots;              /* a power of two */
+	size_t slots;		   /* a power of two */
 	uint64_t seed;
 	size_t longest; /* bytes of the longest entry */
 	int32_t max_id; /* -1 while empty */
@@ -31,10 +31,12 @@ void rt_vocab_init(struct rt_vocab *v);
 void rt_vocab_release(struct rt_vocab *v);
 /* Adds an entry and writes its index. A string or an id that is there already is RT_INVALID, unless same_text:
  * then a later entry with the same string hides the earlier one, and ids are not looked at. */
-int rt_vocab_add(struct rt_vocab *v, const char *text, size_t len, int32_t id, bool same_text, struct rt_err *err);
+int rt_vocab_add(struct rt_vocab *v, const char *text, size_t len, int32_t id, bool same_text,
+		 struct rt_err *err);
 int32_t rt_vocab_find(const struct rt_vocab *v, const char *text, size_t len); /* index, or -1 */
-int32_t rt_vocab_find_id(const struct rt_vocab *v, int32_t id);                /* index, or -1 */
-const char *rt_vocab_text(const struct rt_vocab *v, int32_t index, size_t *ret_len); /* borrowed, NUL behind it */
+int32_t rt_vocab_find_id(const struct rt_vocab *v, int32_t id);		       /* index, or -1 */
+const char *rt_vocab_text(const struct rt_vocab *v, int32_t index,
+			  size_t *ret_len); /* borrowed, NUL behind it */
 
 /* The hash, for those who walk a word: start with rt_hash_start, add bytes, then finish. */
 static inline uint64_t rt_hash_add(uint64_t h, unsigned char byte)
@@ -49,7 +51,7 @@ static inline uint64_t rt_hash_finish(uint64_t h)
 }
 uint64_t rt_hash_bytes(uint64_t h, const char *s, size_t n); /* adds n bytes, does not finish */
 /* rt_vocab_find for a string that is prefix then rest, with the finished hash of both from v->seed. */
-int32_t rt_vocab_find_hashed(const struct rt_vocab *v, uint64_t finished, const char *prefix, size_t prefix_len,
-			     const char *rest, size_t rest_len);
+int32_t rt_vocab_find_hashed(const struct rt_vocab *v, uint64_t finished, const char *prefix,
+			     size_t prefix_len, const char *rest, size_t rest_len);
 
 #endif

@@ -51,8 +51,8 @@ void rt_wordmodel_free(struct rt_wordmodel *m)
 	free(m);
 }
 
-static int read_option(const json_t *json, const char *key, const char *otherwise, char **ret, size_t *ret_len,
-		       struct rt_err *err)
+static int read_option(const json_t *json, const char *key, const char *otherwise, char **ret,
+		       size_t *ret_len, struct rt_err *err)
 {
 	const char *text = otherwise ? otherwise : "";
 	const json_t *v = json_object_get(json, key);
@@ -81,7 +81,8 @@ static int read_vocab(struct rt_wordmodel *m, const json_t *json, struct rt_err 
 		size_t len = json_object_iter_key_len(it);
 		const json_t *id = json_object_iter_value(it);
 
-		if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > RT_TOKENIZER_ID_MAX)
+		if (!json_is_integer(id) || json_integer_value(id) < 0 ||
+		    json_integer_value(id) > RT_TOKENIZER_ID_MAX)
 			return rt_fail(err, RT_INVALID, "the id of '%.*s' must be an integer from 0 to %d",
 				       len > 60 ? 60 : (int)len, key, RT_TOKENIZER_ID_MAX);
 		if (rt_vocab_add(&m->vocab, key, len, (int32_t)json_integer_value(id), false, err) < 0)
@@ -97,9 +98,10 @@ static const char *guess_type(const json_t *json)
 		return "BPE";
 	if (json_is_array(json_object_get(json, "vocab")))
 		return "Unigram";
-	return json_object_get(json, "max_input_chars_per_word") || json_object_get(json, "continuing_subword_prefix") ?
-		       "WordPiece" :
-		       "WordLevel";
+	return json_object_get(json, "max_input_chars_per_word") ||
+			       json_object_get(json, "continuing_subword_prefix")
+		       ? "WordPiece"
+		       : "WordLevel";
 }
 
 void rt_wordmodel_find_bytes(struct rt_wordmodel *m)
@@ -188,7 +190,8 @@ static int run_wordlevel(const struct rt_wordmodel *m, const char *word, size_t 
 	if (entry < 0)
 		entry = m->unk_entry;
 	if (entry < 0)
-		return rt_fail(err, RT_INVALID, "the tokenizer's unknown token '%s' is not in its vocabulary", m->unk);
+		return rt_fail(err, RT_INVALID, "the tokenizer's unknown token '%s' is not in its vocabulary",
+			       m->unk);
 	rt_subs_add(out, m->vocab.entries[entry].id, entry, 0, len);
 	return 0;
 }
@@ -198,7 +201,8 @@ static const char *word_of(const struct rt_remembered *r)
 	return (const char *)(r->subs + r->n);
 }
 
-static bool recall(const struct rt_wordmodel *m, uint64_t hash, const char *word, size_t len, struct rt_subs *out)
+static bool recall(const struct rt_wordmodel *m, uint64_t hash, const char *word, size_t len,
+		   struct rt_subs *out)
 {
 	for (unsigned i = 0; i < MEMORY_PROBES; i++) {
 		const struct rt_remembered *r =
@@ -215,7 +219,8 @@ static bool recall(const struct rt_wordmodel *m, uint64_t hash, const char *word
 	return false;
 }
 
-static void remember(const struct rt_wordmodel *m, uint64_t hash, const char *word, size_t len, const struct rt_subs *s)
+static void remember(const struct rt_wordmodel *m, uint64_t hash, const char *word, size_t len,
+		     const struct rt_subs *s)
 {
 	struct rt_remembered *r;
 
@@ -242,7 +247,8 @@ static void remember(const struct rt_wordmodel *m, uint64_t hash, const char *wo
 	}
 }
 
-int rt_wordmodel_run(const struct rt_wordmodel *m, const char *word, size_t len, struct rt_subs *out, struct rt_err *err)
+int rt_wordmodel_run(const struct rt_wordmodel *m, const char *word, size_t len, struct rt_subs *out,
+		     struct rt_err *err)
 {
 	uint64_t hash = 0;
 	int rc = 0;
@@ -289,9 +295,9 @@ void rt_wordmodel_describe(const struct rt_wordmodel *m, struct rt_buf *out)
 		memcpy(sorted, m->vocab.entries, m->vocab.n * sizeof *sorted);
 	qsort(sorted, m->vocab.n, sizeof *sorted, by_id);
 	rt_buf_fmt(out, "model %d unk %s %d %zu:%s %zu:%s fuse %d bytes %d whole %d max %lld\n", (int)m->kind,
-		   m->unk ? m->unk : "-", m->unk_entry < 0 ? -1 : (int)m->vocab.entries[m->unk_entry].id, m->prefix_len,
-		   m->prefix, m->suffix_len, m->suffix, m->fuse_unk, m->byte_fallback, m->ignore_merges,
-		   (long long)m->max_chars);
+		   m->unk ? m->unk : "-", m->unk_entry < 0 ? -1 : (int)m->vocab.entries[m->unk_entry].id,
+		   m->prefix_len, m->prefix, m->suffix_len, m->suffix, m->fuse_unk, m->byte_fallback,
+		   m->ignore_merges, (long long)m->max_chars);
 	for (size_t i = 0; i < m->vocab.n; i++) {
 		rt_buf_fmt(out, "%d ", (int)sorted[i].id);
 		rt_buf_add(out, m->vocab.bytes.data + sorted[i].at, sorted[i].len + 1);

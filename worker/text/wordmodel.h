@@ -13,7 +13,7 @@
 /* One token of a word. */
 struct rt_sub {
 	int32_t id;
-	int32_t entry;       /* its string is this entry of the vocabulary; -1: its string is the text it stands for */
+	int32_t entry; /* its string is this entry of the vocabulary; -1: its string is the text it stands for */
 	uint32_t first, end; /* bytes of the word */
 };
 struct rt_subs {
@@ -34,9 +34,9 @@ struct rt_wordmodel {
 	struct rt_vocab vocab;
 	char *unk; /* NULL: none */
 	size_t unk_len;
-	int32_t unk_entry;             /* -1: not in the vocabulary */
-	bool fuse_unk, byte_fallback;  /* BPE, Unigram */
-	char *prefix, *suffix;         /* of words' parts; "" for none */
+	int32_t unk_entry;	      /* -1: not in the vocabulary */
+	bool fuse_unk, byte_fallback; /* BPE, Unigram */
+	char *prefix, *suffix;	      /* of words' parts; "" for none */
 	size_t prefix_len, suffix_len;
 	/* BPE */
 	bool ignore_merges;
@@ -57,19 +57,23 @@ struct rt_wordmodel {
 int rt_wordmodel_new(const json_t *json, struct rt_wordmodel **ret, struct rt_err *err);
 void rt_wordmodel_free(struct rt_wordmodel *m);
 /* Cuts a word; out's old content is forgotten. RT_INVALID when the unknown token is needed and not there. */
-int rt_wordmodel_run(const struct rt_wordmodel *m, const char *word, size_t len, struct rt_subs *out, struct rt_err *err);
+int rt_wordmodel_run(const struct rt_wordmodel *m, const char *word, size_t len, struct rt_subs *out,
+		     struct rt_err *err);
 /* Appends what makes the model, for a fingerprint. */
 void rt_wordmodel_describe(const struct rt_wordmodel *m, struct rt_buf *out);
 
 /* The kinds' own parts, called by the above. */
 int rt_bpe_read(struct rt_wordmodel *m, const json_t *json, struct rt_err *err);
-int rt_bpe_run(const struct rt_wordmodel *m, const char *word, size_t len, struct rt_subs *out, struct rt_err *err);
-int rt_bpe_add_merge(struct rt_wordmodel *m, const char *a, size_t a_len, const char *b, size_t b_len, uint32_t rank,
-		     struct rt_err *err);
+int rt_bpe_run(const struct rt_wordmodel *m, const char *word, size_t len, struct rt_subs *out,
+	       struct rt_err *err);
+int rt_bpe_add_merge(struct rt_wordmodel *m, const char *a, size_t a_len, const char *b, size_t b_len,
+		     uint32_t rank, struct rt_err *err);
 void rt_bpe_describe(const struct rt_wordmodel *m, struct rt_buf *out);
-int rt_wordpiece_run(const struct rt_wordmodel *m, const char *word, size_t len, struct rt_subs *out, struct rt_err *err);
+int rt_wordpiece_run(const struct rt_wordmodel *m, const char *word, size_t len, struct rt_subs *out,
+		     struct rt_err *err);
 int rt_unigram_read(struct rt_wordmodel *m, const json_t *json, struct rt_err *err);
-int rt_unigram_run(const struct rt_wordmodel *m, const char *word, size_t len, struct rt_subs *out, struct rt_err *err);
+int rt_unigram_run(const struct rt_wordmodel *m, const char *word, size_t len, struct rt_subs *out,
+		   struct rt_err *err);
 void rt_wordmodel_find_bytes(struct rt_wordmodel *m); /* fills by_byte */
 
 #endif

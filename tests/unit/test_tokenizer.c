@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "worker/text/byte_level.h"
+#include "worker/text/regex.h"
+#include "worker/text/tokenizer.h"
+#include "worker/text/unicode.h"
+
+#define WORDS                                                                                                \
+	"\"model\":{\"type\":\"WordLevel\",\"unk_token\":\"u\",\"vocab\":{\"u\":0,\"a\":1,\"b\":2,\"c\":5}}"
+
+static struct rt_tokenizer *open_json(const char *json)
+{
+	struct rt_tokenizer *tok = NULL;
+	struct rt_err err = RT_ERR_INIT;
+
+	if (rt_tokenizer_open_memory(json, strlen(json), &tok, &err) < 0)
+		print_message("%s\n", err.msg);
+	assert_non_null(tok);
+	return tok;
+}
+
+static void bad_files_are_refused_by_name(void **state)
+{
+	static const struct {
+		const char *name, *json;
+		enum rt_code code;
+		const char *part; /* of the message */
+	} rows[] = {
+		{ "not JSON", "{", RT_INVALID, "not valid JSON" },
+		{ "not an object", "[]", RT_INVALID, "must be a JSON object" },
+		{ "no model", "{}", RT_INVALID, "has no model" },
+		{ "version", "{\"version\":\"2.0\"," WORDS "}", RT_UNSUPPORTED, "'2.0'" },
+		{ "unknown normalizer", "{\"normalizer\":{\"type\":\"Nope\"}," WORDS "}", RT_UNSUPPORTED,
+		  "unknown normalizer 'Nope'" },
+		{ "unknown pre-tokenizer", "{\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}," WORDS "}",
+		  RT_UNSUPPORTED, "unknown pre-tokenizer 'UnicodeScripts'" },
+		{ "unknown inside a sequence",
+		  "{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":"
+		  "\"X\"}]}," WORDS "}",
+		  RT_UNSUPPORTED, "unknown normalizer 'X'" },
+		{ "unknown post-processor", "{\"post_processor\":{\"type\":\"P\"}," WORDS "}", RT_UNSUPPORTED,
+		  "unknown post-processor 'P'" },
+		{ "unknown model", "{\"model\":{\"type\":\"M\",\"vocab\":{}}}", RT_UNSUPPORTED,
+		  "unknown model 'M'" },
+		{ "wrong type", "{\"normalizer\":{\"type\":\"BertNormalizer\",\"lowercase\":1}," WORDS "}",
+		  RT_INVALID, "normalizer BertNormalizer: lowercase must be true or false" },
+		{ "id too large", "{\"model\":{\"type\":\"WordLevel\",\"vocab\":{\"a\":10000001}}}",
+		  RT_INVALID, "the id of 'a'" },
+		{ "id negative", "{\"model\":{\"type\":\"WordLevel\",\"vocab\":{\"a\":-1}}}", RT_INVALID,
+		  "the id of 'a'" },
+		{ "id twice", "{\"model\":{\"type\":\"WordLevel\",\"vocab\":{\"a\":1,\"b\":1}}}", RT_INVALID,
+		  "id 1 twice" },
+		{ "merge of unknown",
+		  "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a b\"]}}", RT_INVALID,
+		  "merge 0 needs the token 'b'" },
+		{ "merge into unknown",
+		  "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1},\"merges\":[[\"a\",\"b\"]]}}",
+		  RT_INVALID, "merge 0 needs the token 'ab'" },
+		{ "merge of three",
+		  "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a a a\"]}}", RT_INVALID,
+		  "merge 0 must be" },
+		{ "dropout",
+		  "{\"model\":{\"type\":\"BPE\",\"dropout\":0.1,\"vocab\":{\"a\":0},\"merges\":[]}}",
+		  RT_UNSUPPORTED, "dropout" },
+		{ "unk_id", "{\"model\":{\"type\":\"Unigram\",\"unk_id\":3,\"vocab\":[[\"a\",0]]}}",
+		  RT_INVALID, "unk_id is 3" },
+		{ "Unigram entry", "{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\"]]}}", RT_INVALID,
+		  "entry 0" },
+		{ "regex",
+		  "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":"
+		  "\"Isolated\"}," WORDS "}",
+		  RT_INVALID, "pre-tokenizer Split: the regular expression '('" },
+		{ "charsmap lies",
+		  "{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"/////w==\"}," WORDS
+		  "}",
+		  RT_INVALID, "does not fit" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct rt_tokenizer *tok = NULL;
+		struct rt_err err = RT_ERR_INIT;
+
+		print_message("%s\n", rows[i].name);
+		assert_int_equal(rt_tokenizer_open_memory(rows[i].json, strlen(rows[i].json), &tok, &err),
+				 -1);
+		if (!strstr(err.msg, rows[i].part))
+			print_message("  said: %s\n", err.msg);
+		assert_non_null(strstr(err.msg, rows[i].part));
+		assert_int_equal(err.code, rows[i].code);
+		assert_null(tok);
+	}
+}
+
+static void a_missing_folder_is_not_found(void **state)
+{
+	struct rt_tokenizer *tok = NULL;
+	struct rt_err err = RT_ERR_INIT;
+
+	(void)state;
+	assert_int_equal(rt_tokenizer_open("/nonexistent", &tok, &err), -1);
+	assert_int_equal(err.code, RT_NOT_FOUND);
+}
+
+static void facts_are_told(void **state)
+{
+	struct rt_tokenizer *tok =
+		open_json("{\"added_tokens\":[{\"id\":4,\"content\":\"[PAD]\",\"special\":true}]," WORDS "}");
+	struct rt_tokenizer *same =
+		open_json("{" WORDS ",\"truncation\":{\"max_length\":3},\"added_tokens\":[{\"id\":4,"
+				    "\"special\":false,\"content\":\"[PAD]\"}]}");
+	struct rt_tokenizer *other = open_json("{" WORDS "}");
+
+	(void)state;
+	assert_int_equal(rt_tokenizer_vocab_size(tok), 6);
+	assert_int_equal(rt_tokenizer_pad_id(tok), 4); /* numbered on from the vocabulary's four entries */
+	assert_int_equal(rt_tokenizer_pad_id(other), -1);
+	assert_int_equal(rt_tokenizer_token_to_id(tok, "c", 1), 5);
+	assert_int_equal(rt_tokenizer_token_to_id(tok, "d", 1), -1);
+	assert_string_equal(rt_tokenizer_fingerprint(tok), rt_tokenizer_fingerprint(same));
+	assert_string_not_equal(rt_tokenizer_fingerprint(tok), rt_tokenizer_fingerprint(other));
+	rt_tokenizer_close(tok);
+	rt_tokenizer_close(same);
+	rt_tokenizer_close(other);
+}
+
+static void bad_texts_are_refused(void **state)
+{
+	struct rt_tokenizer *tok = open_json(
+		"{\"post_processor\":{\"type\":\"BertProcessing\",\"sep\":[\"s\",1],\"cls\":[\"c\",2]}," WORDS
+		"}");
+	struct rt_encoding e = { 0 };
+	struct rt_err err = RT_ERR_INIT;
+
+	(void)state;
+	assert_int_equal(rt_tokenizer_encode(tok, "a\xff", 2, NULL, 0, 0, &e, &err), -1);
+	assert_string_equal(err.msg, "the text is not UTF-8 at byte 1");
+	assert_int_equal(rt_tokenizer_encode(tok, "a", 1, "\xed\xa0\x80", 3, 0, &e, &err), -1);
+	assert_int_equal(rt_tokenizer_encode(tok, "a", 1, NULL, 0, 1, &e, &err), -1);
+	assert_string_equal(err.msg, "max_length must be at least 2, the number of special tokens (got 1)");
+	assert_int_equal(rt_tokenizer_encode(tok, "a", 1, NULL, 0, 2, &e, &err), 0);
+	assert_true(e.truncated);
+	assert_int_equal(e.n, 2);
+	rt_encoding_release(&e);
+	rt_tokenizer_close(tok);
+}
+
+static void words_are_cut_as_gpt2_does(void **state)
+{
+	static const struct {
+		const char *text, *words; /* divided by | */
+	} rows[] = {
+		{ "it's we'll I'd", "it|'s| we|'ll| I|'d" },
+		{ "a  b", "a| | b" },
+		{ "a \n\n", "a| \n\n" },
+		{ "!! 12x", "!!| 12|x" },
+		{ "x\nb", "x|\n|b" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		size_t n = strlen(rows[i].text), at = 0;
+		struct rt_buf out = RT_BUF_INIT;
+
+		while (at < n) {
+			size_t end = rt_byte_level_word(rows[i].text, n, at);
+
+			if (at > 0)
+				rt_buf_char(&out, '|');
+			rt_buf_add(&out, rows[i].text + at, end - at);
+			at = end;
+		}
+		assert_string_equal(out.data, rows[i].words);
+		rt_buf_release(&out);
+	}
+}
+
+static void patterns_are_translated(void **state)
+{
+	static const struct {
+		const char *ruby, *pcre; /* pcre NULL: refused */
+	} rows[] = {
+		{ "(?m:.)", "(?s:.)" },
+		{ "\\d+", "\\p{Nd}+" },
+		{ "[\\u0041]", "[\\x{0041}]" },
+		{ "\\h", "[0-9A-Fa-f]" },
+		{ "[a[b]]", NULL },
+		{ "[a&&b]", NULL },
+		{ "[\\W]", NULL },
+		{ "a\\Kb", NULL },
+		{ "(?!x)", "(?!x)" },
+		{ "[[:alpha:]]", "[[:alpha:]]" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct rt_buf out = RT_BUF_INIT;
+		struct rt_err err = RT_ERR_INIT;
+		int rc = rt_regex_translate(rows[i].ruby, strlen(rows[i].ruby), &out, &err);
+
+		print_message("%s\n", rows[i].ruby);
+		assert_int_equal(rc, rows[i].pcre ? 0 : -1);
+		if (rows[i].pcre)
+			assert_string_equal(out.data, rows[i].pcre);
+		else
+			assert_int_equal(err.code, RT_UNSUPPORTED);
+		rt_buf_release(&out);
+	}
+}
+
+static void utf8_is_checked(void **state)
+{
+	size_t bad = 0;
+
+	(void)state;
+	assert_true(rt_uc_valid("a\xc3\xa9\xf0\x9f\x98\x80", 7, &bad));
+	assert_false(rt_uc_valid("a\xc0\x80", 3, &bad)); /* overlong */
+	assert_int_equal(bad, 1);
+	assert_false(rt_uc_valid("\xf4\x90\x80\x80", 4, &bad)); /* beyond U+10FFFF */
+	assert_false(rt_uc_valid("\xe4\xb8", 2, &bad));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(bad_files_are_refused_by_name),
+		cmocka_unit_test(a_missing_folder_is_not_found),
+		cmocka_unit_test(facts_are_told),
+		cmocka_unit_test(bad_texts_are_refused),
+		cmocka_unit_test(words_are_cut_as_gpt2_does),
+		cmocka_unit_test(patterns_are_translated),
+		cmocka_unit_test(utf8_is_checked),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -17,6 +17,8 @@ static const struct rt_cmd commands[] = {
 	{ "encode", "--model DIR [--max-length N]",
 	  "tokens of texts: a line {\"text\": …, \"pair\"?: …} in, {\"ids\", \"type_ids\", \"tokens\", \"offsets\"} out",
 	  rt_cmd_encode },
+	{ "logits", "--model DIR [--precision fp32|bf16] [--batch N]",
+	  "a model's answers: a line {\"text\"} or {\"input_ids\", \"token_type_ids\"?} in, {\"logits\"} out", rt_cmd_logits },
 	{ NULL, NULL, NULL, NULL },
 };
 

@@ -18,6 +18,7 @@
 
 #define CONNECTIONS_MAX	    1000
 #define IDLE_TIMEOUT_S	    75
+#define CONNECTION_BYTES    (128U << 10) /* for the address and the headers; libmicrohttpd hangs when parameters do not fit */
 #define DISCARD_MAX_BYTES   (8U << 20) /* of a body that is refused; more than that closes the connection */
 
 /* ---- one request ---- */
@@ -125,6 +126,23 @@ static bool is_type(const char *sent, const char *wanted)
 	return sent && strncasecmp(sent, wanted, n) == 0 && (sent[n] == '\0' || sent[n] == ';' || sent[n] == ' ');
 }
 
+static enum MHD_Result count_header(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+	(void)kind;
+	(void)value;
+	*(int *)cls += strcasecmp(name, "Content-Length") == 0;
+	return MHD_YES;
+}
+
+/* One length at most, in digits: two parties that read it differently could smuggle a request past each other. */
+static bool length_is_clear(struct rt_req *req, const char *length)
+{
+	int n = 0;
+
+	MHD_get_connection_values(req->conn, MHD_HEADER_KIND, count_header, &n);
+	return n == 0 || (n == 1 && length && *length && strspn(length, "0123456789") == strlen(length));
+}
+
 /* The headers are there. Returns true if the answer cannot wait for the body. */
 static bool check_headers(struct rt_req *req, const char *method)
 {
@@ -132,6 +150,10 @@ static bool check_headers(struct rt_req *req, const char *method)
 	uint64_t size = length ? strtoull(length, NULL, 10) : 0;
 
 	req->method = method;
+	if (!length_is_clear(req, length)) {
+		rt_fail(&req->bad, RT_INVALID, "Content-Length must be one whole number");
+		return true;
+	}
 	if (req->bad.code == RT_OK)
 		req->route = rt_route_find(req->server->http.routes, method, &req->target, &req->params, req->allow, &req->bad);
 	if (req->bad.code == RT_OK && size > req->route->body_max)
@@ -367,7 +389,8 @@ int rt_http_start(struct rt_http *h, struct rt_server *server, const struct rt_r
 				     MHD_OPTION_EXTERNAL_LOGGER, log_mhd, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
 				     MHD_OPTION_URI_LOG_CALLBACK, on_uri, h, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
 				     MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-				     (unsigned)IDLE_TIMEOUT_S, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
+				     (unsigned)IDLE_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
+				     MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
 	if (!h->daemon) {
 		close(fd);
 		return rt_fail(err, RT_INTERNAL, "cannot start the HTTP server");

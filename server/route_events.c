@@ -70,9 +70,17 @@ static int answer_page(struct rt_req *req, const struct rt_stream_start *which, 
 /* Whether the Accept header names text/event-stream. */
 static bool wants_stream(struct rt_req *req)
 {
-	const char *accept = rt_req_header(req, "Accept");
+	static const char wanted[] = "text/event-stream";
+	const char *p = rt_req_header(req, "Accept");
+	size_t n = strlen(wanted);
 
-	return accept && strcasestr(accept, "text/event-stream");
+	while (p && *p) {
+		p += strspn(p, " \t,");
+		if (strncasecmp(p, wanted, n) == 0 && strchr(" \t,;", p[n]))
+			return true;
+		p += strcspn(p, ",");
+	}
+	return false;
 }
 
 /* The id of the last event that the client has seen, or -1 when it gave none; -2 when it is none that we gave out. */
@@ -268,7 +276,7 @@ int rt_route_job_logs(struct rt_req *req, struct rt_err *err)
 {
 	static const char *const known[] = { "tail", NULL };
 	struct rt_buf body = RT_BUF_INIT;
-	int64_t lines = 1000;
+	int64_t lines = INT64_MAX;
 	struct rt_job job;
 	char *path;
 

@@ -18,7 +18,7 @@
 
 #define CONNECTIONS_MAX	    1000
 #define IDLE_TIMEOUT_S	    75
-#define CONNECTION_BYTES    (128U << 10) /* for the address and the headers; libmicrohttpd hangs when parameters do not fit */
+#define CONNECTION_BYTES    (64U << 10) /* for the address and the headers; libmicrohttpd hangs when parameters do not fit */
 #define DISCARD_MAX_BYTES   (8U << 20) /* of a body that is refused; more than that closes the connection */
 
 /* ---- one request ---- */

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "base/log.h"
 #include "server/options.h"
@@ -60,6 +61,7 @@ int main(int argc, char **argv)
 	if (options.verbose)
 		rt_log_set_level(RT_LOG_DEBUG);
 	signal(SIGPIPE, SIG_IGN);
+	umask(077); /* specs, models and events are the owner's alone */
 	raise_descriptor_limit();
 	return serve(&options);
 }

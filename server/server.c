@@ -223,6 +223,8 @@ static int start_parts(struct rt_server *s, struct rt_err *err)
 	s->validator.dir = rt_path_join(s->data_dir, "tmp");
 	if (!s->worker || !s->validator.dir)
 		return rt_fail(err, RT_NO_MEMORY, "no memory to start");
+	if (strchr(s->worker, '/') && access(s->worker, X_OK) < 0)
+		return rt_fail_errno(err, errno, "--worker %s", s->worker);
 	s->scheduler.loop = s->validator.loop = &s->loop;
 	s->scheduler.jobs = &s->jobs;
 	s->scheduler.trash = &s->trash;

@@ -18,7 +18,7 @@
 static void add_number(struct rt_buf *b, uint64_t v, int bytes)
 {
 	for (int i = 0; i < bytes; i++)
-		rt_buf_char(b, (char)(v >> (8 * i)));
+		rt_buf_char(b, i < 8 ? (char)(v >> (8 * i)) : 0);
 }
 
 /* ---- pickles ---- */
@@ -855,6 +855,12 @@ static void legacy_refuses_lies(void **state)
 		add_storage(&file, rows[i].announced, rows[i].size);
 		assert_refused(&file, RT_INVALID, rows[i].msg);
 	}
+	print_message("a key although no tensor has a storage\n");
+	rt_buf_clear(&file);
+	add_legacy_head(&file, NULL, 0);
+	add_keys(&file, "9", NULL);
+	add_storage(&file, 4, 16);
+	assert_refused(&file, RT_INVALID, "f: no tensor uses the storage '9'");
 	print_message("a window outside of its storage\n");
 	for (int i = 0; i < 4; i++) {
 		struct tensor t = good;

@@ -70,7 +70,7 @@ static int by_key(const void *key, const void *element)
 static int read_storage(struct stream *s, struct rt_pickle *p, const struct rt_pickle_value *key,
 			struct rt_err *err)
 {
-	struct rt_pickle_storage **found = NULL, **end = p->storages + p->storage_count;
+	struct rt_pickle_storage **found = NULL, **end;
 	char quoted[RT_UTF8_QUOTE_SIZE];
 	uint64_t count = 0, size;
 
@@ -100,6 +100,7 @@ static int read_storage(struct stream *s, struct rt_pickle *p, const struct rt_p
 			       "the storage '%s' needs %" PRIu64
 			       " bytes at byte %zu, but the file ends before: it is cut short",
 			       quoted, size, s->at);
+	end = p->storages + p->storage_count;
 	while (found > p->storages && by_key(key, found - 1) == 0)
 		found--;
 	for (; found < end && by_key(key, found) == 0; found++)

@@ -38,3 +38,11 @@ def server(tmp_path_factory):
 @pytest.fixture
 def client(server):
     return server.client
+
+
+def pytest_make_parametrize_id(config, val, argname):
+    """Names of tests that fit on a line, whatever the values are."""
+    text = val.decode("latin-1") if isinstance(val, bytes) else val if isinstance(val, str) else None
+    if text is None:
+        return None
+    return "".join(c if "!" <= c <= "~" and c not in "[]" else "." for c in text[:40]) or "empty"

@@ -101,7 +101,7 @@ class Contract:
         template, item = self.find(target)
         operation = item and item.get("get" if method == "HEAD" else method.lower())
         assert answer.headers.get("x-request-id"), what + ": no X-Request-Id"
-        if answer.status in (400, 414, 431, 505) and not operation:
+        if answer.status == 400 and (not operation or "%" in target):  # a broken address, before anything is looked up
             response = self.doc["components"]["responses"]["Invalid"]
         elif not item:
             assert answer.status == 404, what + ": nothing is described at this path"
@@ -213,21 +213,20 @@ class Client:
     def job(self, job_id):
         return self.get("/v1/jobs/" + job_id).json
 
-    def raw(self, data, close=True):
-        """Bytes as they are; all that comes back until the server closes."""
+    def raw(self, data, answers=1):
+        """Bytes as they are; returns the answers' status codes, fewer when the server closes before."""
         with socket.create_connection((self.host, self.port), timeout=TIMEOUT_S) as s:
-            s.sendall(data)
-            if close:
-                s.shutdown(socket.SHUT_WR)
             got = b""
-            while True:
-                try:
+            try:
+                s.sendall(data)
+                while len(re.findall(rb"HTTP/1\.[01] \d", got)) < answers:
                     part = s.recv(65536)
-                except ConnectionResetError:
-                    return got
-                if not part:
-                    return got
-                got += part
+                    if not part:
+                        break
+                    got += part
+            except (ConnectionResetError, BrokenPipeError):
+                pass
+            return [int(status) for status in re.findall(rb"HTTP/1\.[01] (\d{3}) ", got)]
 
     def stream(self, target, last_event_id=None, status=200):
         return Stream(self, target, last_event_id, status)

@@ -27,6 +27,10 @@ test-asan: setup-test ## the same under AddressSanitizer and UBSan, in build-asa
 test-real: build ## the real job of ../shared, three seeds, beside the Hugging Face Trainer's figures (7 minutes)
 	@tests/real/run_clinc.py --build $(BUILD)
 
+# BENCH_ARGS: see bench/run --help
+bench: build ## measure this machine, the server, and a job against the Hugging Face Trainer
+	@bench/run --build $(BUILD) $(BENCH_ARGS)
+
 check: setup-dev ## format, spelling, and a build without warnings by gcc and by clang
 	@scripts/check
 
@@ -45,4 +49,4 @@ setup-dev:
 clean: ## remove what was built
 	rm -rf $(BUILD) build-asan build-check
 
-.PHONY: help build demo run test test-asan test-real check format setup setup-test setup-dev clean
+.PHONY: help build demo run test test-asan test-real bench check format setup setup-test setup-dev clean

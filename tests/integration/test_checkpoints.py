@@ -121,6 +121,10 @@ def test_archive_holds_the_same_files(client, checkpoint):
     assert members == {f"{c['id']}/{name}": data for name, data in files.items()}
     assert all(m.mode & 0o022 == 0 and m.uid == m.uid for m in tar.getmembers())
     assert len(answer.body) % 512 == 0 and answer.body.endswith(b"\0" * 1024)
+    part = client.get(c["links"]["archive"], 206, headers={"Range": "bytes=500-1523"})
+    assert part.body == answer.body[500:1524] and part.headers["content-range"] == f"bytes 500-1523/{len(answer.body)}"
+    client.get(c["links"]["archive"], 416, headers={"Range": f"bytes={len(answer.body)}-"})
+    client.get(c["links"]["archive"], 304, headers={"If-None-Match": answer.headers["etag"]})
     head = client.request("HEAD", c["links"]["archive"])
     assert head.status == 200 and head.headers.get("content-length", str(len(answer.body))) == str(len(answer.body))
 

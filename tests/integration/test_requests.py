@@ -280,7 +280,8 @@ def test_100_mb_body(client, server):
     (b"GET /v1/jobs?" + b"&".join(b"a%d=1" % i for i in range(500)) + b" HTTP/1.1\r\nHost: x\r\n\r\n", 400),
 ])
 def test_broken_http(client, data, wanted):
-    assert client.raw(data) in ([wanted], [400], [413], []), "no answer that says so"
+    # libmicrohttpd 0.9.75 sends the head of a refusal of its own (no Host, a Content-Length that is no number) twice, then closes
+    assert client.raw(data) in ([wanted], [400], [400, 400], [413], []), "no answer that says so"
     client.get("/healthz")
 
 

@@ -118,8 +118,8 @@ def test_archive_holds_the_same_files(client, checkpoint):
     answer = client.get(c["links"]["archive"])
     with tarfile.open(fileobj=io.BytesIO(answer.body), mode="r:") as tar:
         members = {m.name: tar.extractfile(m).read() for m in tar.getmembers() if m.isfile()}
-    assert members == {f"{c['id']}/{name}": data for name, data in files.items()}
         assert all(m.mode & 0o022 == 0 for m in tar.getmembers())
+    assert members == {f"{c['id']}/{name}": data for name, data in files.items()}
     assert len(answer.body) % 512 == 0 and answer.body.endswith(b"\0" * 1024)
     part = client.get(c["links"]["archive"], 206, headers={"Range": "bytes=500-1523"})
     assert part.body == answer.body[500:1524] and part.headers["content-range"] == f"bytes 500-1523/{len(answer.body)}"

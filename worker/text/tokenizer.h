@@ -31,7 +31,7 @@ struct rt_tokenizer;
 #define RT_TOKENIZER_FILE_MAX (512u << 20)	/* bytes of a tokenizer's file */
 #define RT_TOKENIZER_TEXT_MAX ((size_t)1 << 28) /* bytes of a text */
 
-/* Reads DIR/tokenizer.json (without it the older files of the kinds that have them), and pad_token from
+/* Reads DIR/tokenizer.json (the older files, vocab.txt and the like, are not read alone), and pad_token from
  * DIR/tokenizer_config.json where that file is. *ret: new, rt_tokenizer_close. RT_NOT_FOUND when there is no tokenizer;
  * RT_INVALID for a file that is not whole; RT_UNSUPPORTED for a component we do not know, with its name. Blocks. */
 int rt_tokenizer_open(const char *dir, struct rt_tokenizer **ret, struct rt_err *err);
@@ -56,7 +56,7 @@ struct rt_encoding {
  * Thread-safe. ret: written on success only, rt_encoding_release. */
 int rt_tokenizer_encode(const struct rt_tokenizer *tok, const char *text, size_t len, const char *pair,
 			size_t pair_len, size_t max_length, struct rt_encoding *ret, struct rt_err *err);
-/* The same with ids and type_ids alone: about twice as fast. */
+/* The same with ids and type_ids alone, which saves the work for tokens and offsets. */
 int rt_tokenizer_encode_ids(const struct rt_tokenizer *tok, const char *text, size_t len, const char *pair,
 			    size_t pair_len, size_t max_length, struct rt_encoding *ret, struct rt_err *err);
 void rt_encoding_release(struct rt_encoding *e); /* a zeroed or released one is fine */

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/utf8.h"
 #include "base/log.h"
 #include "server/respond.h"
 #include "server/server.h"
@@ -165,7 +166,7 @@ static bool check_headers(struct rt_req *req, const char *method)
 
 		if (got)
 			rt_fail(&req->bad, RT_MEDIA, "the body must be %s (Content-Type is %.100s)", req->route->content_type,
-				rt_utf8_valid(got, strlen(got)) ? got : "not UTF-8");
+				rt_utf8_valid(got, strlen(got)) == strlen(got) ? got : "not UTF-8");
 		else
 			rt_fail(&req->bad, RT_MEDIA, "the body must be %s (there is no Content-Type)", req->route->content_type);
 	}

@@ -6,34 +6,7 @@
 #include <string.h>
 
 #include "api/problem.h"
-
-bool rt_utf8_valid(const char *s, size_t n)
-{
-	const unsigned char *p = (const unsigned char *)s, *end = p + n;
-
-	while (p < end) {
-		unsigned c = *p++, more, least;
-
-		if (c < 0x80)
-			continue;
-		if (c >= 0xC2 && c < 0xE0)
-			more = 1, least = 0x80, c &= 0x1F;
-		else if (c >= 0xE0 && c < 0xF0)
-			more = 2, least = 0x800, c &= 0x0F;
-		else if (c >= 0xF0 && c < 0xF5)
-			more = 3, least = 0x10000, c &= 0x07;
-		else
-			return false;
-		for (; more > 0; more--, p++) {
-			if (p == end || (*p & 0xC0) != 0x80)
-				return false;
-			c = c << 6 | (*p & 0x3F);
-		}
-		if (c < least || c > 0x10FFFF || (c >= 0xD800 && c < 0xE000))
-			return false;
-	}
-	return true;
-}
+#include "base/utf8.h"
 
 static int hex(char c)
 {
@@ -60,7 +33,7 @@ static int decode(char *s, bool plus_is_space, struct rt_err *err)
 		}
 	}
 	*to = '\0';
-	if (!rt_utf8_valid(start, (size_t)(to - start)))
+	if (rt_utf8_valid(start, (size_t)(to - start)) < (size_t)(to - start))
 		return rt_fail(err, RT_INVALID, "the address is not valid UTF-8");
 	return 0;
 }

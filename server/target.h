@@ -36,6 +36,4 @@ int rt_target_int(const struct rt_target *t, const char *name, int64_t low, int6
  * front. */
 int rt_target_only(const struct rt_target *t, const char *const *names, struct rt_err *err);
 
-bool rt_utf8_valid(const char *s, size_t n);
-
 #endif

@@ -5,21 +5,23 @@
  *   {"seq":1,"type":"run.started","at":"2026-11-24T03:43:53.123Z","level":"info","message":"…","data":{…}}
  *
  * type                  data (R: always there; the others may be null or missing)
- * run.started           R pid, threads, seed, precision, teacher_precision; version, torch, blas, spec (as resolved)
+ * run.started           R pid, threads, seed, precision, teacher_precision; version, torch, blas, matmul_gflops,
+ *                         spec (as resolved), loss
  * run.phase             R phase: validating, caching_teacher, training, evaluating, exporting
  * data.loaded           R train_rows, validation_rows, labels; test_rows, truncated_rows, columns, splits
- * model.loaded          R role (teacher|student), parameters; family, missing, unexpected, initialised
+ * model.loaded          R role (teacher|student), parameters; family, missing, unexpected, initialised, max_length
  * teacher.progress      R done, total; texts_per_s, eta_s
- * teacher.completed     R forwards_done, forwards_avoided, seconds; accuracy (on validation)
- * train.progress        R step, total_steps, epoch, loss, learning_rate; samples_per_s, eta_s
+ * teacher.completed     R forwards_done, forwards_avoided, seconds; rows, accuracy (on validation)
+ * train.progress        R step, total_steps, epoch, loss, learning_rate; ce_loss, kd_loss, grad_norm, samples_per_s,
+ *                         eta_s
  * epoch.completed       R epoch, step, train_loss, eval_loss, eval_accuracy, learning_rate; train_ce_loss, train_kd_loss,
  *                         eval_ce_loss, eval_kd_loss, samples_per_s, seconds, eta_s, best (bool)
  * checkpoint.written    R checkpoint_id, dir (below the run's folder), step, epoch, best (bool), size_bytes,
  *                         files: [{name, size_bytes, sha256}]; metrics
  * checkpoint.deleted    R checkpoint_id
- * log                   (the words are in message)
+ * log                   (the words are in message); pointer
  * run.succeeded         R best_checkpoint_id, seconds; best_epoch, best_accuracy
- * run.failed            R reason (see RT_REASONS); errors: [{pointer, detail, suggestion}]
+ * run.failed            R reason (see RT_REASONS); errors: [{pointer, detail, suggestion}], seconds
  * run.cancelled         (none)
  *
  * A loss that is NaN or infinite is null here, and an event of level error says so. */

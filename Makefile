@@ -35,7 +35,7 @@ check: setup-dev ## format, spelling, and a build without warnings by gcc and by
 	@scripts/check
 
 format: setup-dev ## clang-format for all C and C++ files
-	@git ls-files '*.c' '*.h' '*.cpp' | xargs clang-format -i
+	@git ls-files '*.c' '*.h' '*.cpp' ':!worker/text/unicode_tables.c' | xargs clang-format -i
 
 setup: ## install what this machine lacks (Debian; asks for sudo when needed)
 	@scripts/setup

@@ -54,7 +54,9 @@ static int check_data(const char *type, const json_t *data, struct rt_err *err)
 			const char *name = types[i].members[m] + 1;
 
 			if (!has_kind(json_object_get(data, name), types[i].members[m][0]))
-				return rt_fail(err, RT_INVALID, "event %s: data.%s is missing or of the wrong type", type, name);
+				return rt_fail(err, RT_INVALID,
+					       "event %s: data.%s is missing or of the wrong type", type,
+					       name);
 		}
 		return 0;
 	}
@@ -66,7 +68,8 @@ int rt_event_parse(const char *line, size_t len, struct rt_event *ret, struct rt
 	struct rt_event e = { .seq = -1, .level = "info", .message = "" };
 
 	if (len > RT_EVENT_MAX_BYTES)
-		return rt_fail(err, RT_TOO_LARGE, "an event must be at most %d bytes (got %zu)", RT_EVENT_MAX_BYTES, len);
+		return rt_fail(err, RT_TOO_LARGE, "an event must be at most %d bytes (got %zu)",
+			       RT_EVENT_MAX_BYTES, len);
 	e.json = rt_json_parse(line, len, err);
 	if (!e.json)
 		return -1;
@@ -74,8 +77,10 @@ int rt_event_parse(const char *line, size_t len, struct rt_event *ret, struct rt
 		rt_fail(err, RT_INVALID, "an event must be a JSON object");
 		goto fail;
 	}
-	if (rt_json_get_i64(e.json, "seq", &e.seq, err) < 0 || rt_json_get_str(e.json, "type", &e.type, err) < 0 ||
-	    rt_json_get_str(e.json, "at", &e.at, err) < 0 || rt_json_get_str(e.json, "level", &e.level, err) < 0 ||
+	if (rt_json_get_i64(e.json, "seq", &e.seq, err) < 0 ||
+	    rt_json_get_str(e.json, "type", &e.type, err) < 0 ||
+	    rt_json_get_str(e.json, "at", &e.at, err) < 0 ||
+	    rt_json_get_str(e.json, "level", &e.level, err) < 0 ||
 	    rt_json_get_str(e.json, "message", &e.message, err) < 0)
 		goto fail;
 	if (e.seq < 1 || !e.type || !e.at) {
@@ -111,8 +116,8 @@ void rt_event_write(struct rt_buf *out, int64_t seq, const char *type, const cha
 {
 	char at[RT_RFC3339_SIZE];
 
-	rt_buf_fmt(out, "{\"seq\":%lld,\"type\":\"%s\",\"at\":\"%s\",\"level\":\"%s\",\"message\":", (long long)seq, type,
-		   rt_clock_rfc3339(at_ms, at), level);
+	rt_buf_fmt(out, "{\"seq\":%lld,\"type\":\"%s\",\"at\":\"%s\",\"level\":\"%s\",\"message\":",
+		   (long long)seq, type, rt_clock_rfc3339(at_ms, at), level);
 	rt_json_write_str(out, message, strlen(message));
 	rt_buf_str(out, ",\"data\":");
 	if (data)

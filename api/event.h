@@ -37,19 +37,20 @@
 
 /* Why a run failed; the word that run.failed carries and that job.error.reason shows. */
 #define RT_REASONS                                                                                           \
-	"bad_input", "out_of_memory", "disk_full", "diverged", "deadline", "worker_lost", "hub_unavailable", "internal"
+	"bad_input", "out_of_memory", "disk_full", "diverged", "deadline", "worker_lost", "hub_unavailable", \
+		"internal"
 
 /* Longest line that a server takes, bytes. */
 #define RT_EVENT_MAX_BYTES (1 << 20)
 
 struct rt_event {
-	int64_t seq;         /* 1, 2, 3… within the run */
+	int64_t seq;	     /* 1, 2, 3… within the run */
 	const char *type;    /* borrowed from json */
-	const char *at;      /* RFC 3339 UTC; borrowed */
+	const char *at;	     /* RFC 3339 UTC; borrowed */
 	const char *level;   /* info, warn or error; borrowed */
 	const char *message; /* one sentence, may be ""; borrowed */
-	json_t *data;        /* an object; borrowed */
-	json_t *json;        /* the whole; owned */
+	json_t *data;	     /* an object; borrowed */
+	json_t *json;	     /* the whole; owned */
 };
 
 /* Reads and checks one line (without its newline). RT_INVALID names what is wrong. The caller releases *ret. */

@@ -10,8 +10,8 @@
 
 /* One wrong field. */
 struct rt_problem_item {
-	char pointer[160];    /* JSON pointer (RFC 6901) into what was sent: "/temperature"; "" is the whole */
-	char detail[512];     /* names the field, the value and what is allowed */
+	char pointer[160]; /* JSON pointer (RFC 6901) into what was sent: "/temperature"; "" is the whole */
+	char detail[512];  /* names the field, the value and what is allowed */
 	char suggestion[160]; /* the nearest name or value that is allowed, or "" */
 };
 

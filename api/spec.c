@@ -18,8 +18,8 @@ struct field {
 	size_t at;
 	double low, high; /* numbers: the range; strings: shortest and longest in bytes */
 	enum bound bound;
-	double fallback;     /* numbers, switches, enums: the default ... */
-	bool optional;       /* ... unless there is none */
+	double fallback; /* numbers, switches, enums: the default ... */
+	bool optional;	 /* ... unless there is none */
 	bool required;
 	const char *const *words; /* enums, in the order of the C enum, NULL at the end */
 	const char *help;
@@ -41,77 +41,236 @@ static const char *const loss_words[] = { "kd", NULL };
 
 static const struct field fields[] = {
 	OPT_STR(name, 200, "A name for people."),
-	{ .name = "tags", .kind = TAGS, .at = AT(tags), .low = 1, .high = 64, .optional = true,
+	{ .name = "tags",
+	  .kind = TAGS,
+	  .at = AT(tags),
+	  .low = 1,
+	  .high = 64,
+	  .optional = true,
 	  .help = "Up to 32 labels to find the job by." },
-	{ .name = "priority", .kind = INT, .at = AT(priority), .low = -100, .high = 100,
+	{ .name = "priority",
+	  .kind = INT,
+	  .at = AT(priority),
+	  .low = -100,
+	  .high = 100,
 	  .help = "Higher goes first in the queue." },
-	{ .name = "teacher_id", .kind = STR, .at = AT(teacher_id), .low = 1, .high = 1024, .optional = true,
+	{ .name = "teacher_id",
+	  .kind = STR,
+	  .at = AT(teacher_id),
+	  .low = 1,
+	  .high = 1024,
+	  .optional = true,
 	  .help = "The model to learn from. May be left out only with alpha 1, which is plain fine-tuning." },
-	{ .name = "student_id", .kind = STR, .at = AT(student_id), .low = 1, .high = 1024, .required = true,
+	{ .name = "student_id",
+	  .kind = STR,
+	  .at = AT(student_id),
+	  .low = 1,
+	  .high = 1024,
+	  .required = true,
 	  .help = "The model to train." },
-	{ .name = "dataset_id", .kind = STR, .at = AT(dataset_id), .low = 1, .high = 1024, .required = true,
+	{ .name = "dataset_id",
+	  .kind = STR,
+	  .at = AT(dataset_id),
+	  .low = 1,
+	  .high = 1024,
+	  .required = true,
 	  .help = "The texts and labels." },
 	OPT_STR(dataset_config, 200, "The dataset's configuration, where it has several."),
 	OPT_STR(text_column, 200, "The column with the text. Found by name when left out."),
 	OPT_STR(label_column, 200, "The column with the label. Found by name when left out."),
 	OPT_STR(train_split, 200, "The split to train on. Found by name when left out."),
-	OPT_STR(validation_split, 200, "The split to evaluate on after every epoch. Found by name when left out."),
+	OPT_STR(validation_split, 200,
+		"The split to evaluate on after every epoch. Found by name when left out."),
 	OPT_STR(test_split, 200, "The held-out split. Found by name when left out."),
-	{ .name = "epochs", .kind = INT, .at = AT(epochs), .low = 1, .high = 10000, .fallback = 3,
+	{ .name = "epochs",
+	  .kind = INT,
+	  .at = AT(epochs),
+	  .low = 1,
+	  .high = 10000,
+	  .fallback = 3,
 	  .help = "Passes over the training split." },
-	{ .name = "learning_rate", .kind = REAL, .at = AT(learning_rate), .low = 0, .high = 1, .bound = OPEN_LOW,
-	  .fallback = 5e-5, .help = "The highest learning rate of the schedule." },
-	{ .name = "alpha", .kind = REAL, .at = AT(alpha), .low = 0, .high = 1, .fallback = 0.5,
+	{ .name = "learning_rate",
+	  .kind = REAL,
+	  .at = AT(learning_rate),
+	  .low = 0,
+	  .high = 1,
+	  .bound = OPEN_LOW,
+	  .fallback = 5e-5,
+	  .help = "The highest learning rate of the schedule." },
+	{ .name = "alpha",
+	  .kind = REAL,
+	  .at = AT(alpha),
+	  .low = 0,
+	  .high = 1,
+	  .fallback = 0.5,
 	  .help = "Weight of the hard-label loss; 1 - alpha weighs the teacher's." },
-	{ .name = "temperature", .kind = REAL, .at = AT(temperature), .low = 0, .high = 1000, .bound = OPEN_LOW,
-	  .fallback = 4, .help = "Softens both distributions in the teacher's loss." },
-	{ .name = "loss", .kind = ENUM, .at = AT(loss), .words = loss_words, .fallback = RT_LOSS_KD,
+	{ .name = "temperature",
+	  .kind = REAL,
+	  .at = AT(temperature),
+	  .low = 0,
+	  .high = 1000,
+	  .bound = OPEN_LOW,
+	  .fallback = 4,
+	  .help = "Softens both distributions in the teacher's loss." },
+	{ .name = "loss",
+	  .kind = ENUM,
+	  .at = AT(loss),
+	  .words = loss_words,
+	  .fallback = RT_LOSS_KD,
 	  .help = "kd: alpha * CE + (1 - alpha) * T^2 * KL(teacher || student), batchmean." },
-	{ .name = "per_device_train_batch_size", .kind = INT, .at = AT(per_device_train_batch_size), .low = 1,
-	  .high = 65536, .fallback = 64, .help = "Texts in a training step." },
-	{ .name = "per_device_eval_batch_size", .kind = INT, .at = AT(per_device_eval_batch_size), .low = 1,
-	  .high = 65536, .fallback = 64, .help = "Texts in an evaluation batch." },
-	{ .name = "gradient_accumulation_steps", .kind = INT, .at = AT(gradient_accumulation_steps), .low = 1,
-	  .high = 65536, .fallback = 1, .help = "Batches whose gradients join in one optimizer step." },
-	{ .name = "gradient_accumulation", .kind = ENUM, .at = AT(gradient_accumulation), .words = accumulation_words,
+	{ .name = "per_device_train_batch_size",
+	  .kind = INT,
+	  .at = AT(per_device_train_batch_size),
+	  .low = 1,
+	  .high = 65536,
+	  .fallback = 64,
+	  .help = "Texts in a training step." },
+	{ .name = "per_device_eval_batch_size",
+	  .kind = INT,
+	  .at = AT(per_device_eval_batch_size),
+	  .low = 1,
+	  .high = 65536,
+	  .fallback = 64,
+	  .help = "Texts in an evaluation batch." },
+	{ .name = "gradient_accumulation_steps",
+	  .kind = INT,
+	  .at = AT(gradient_accumulation_steps),
+	  .low = 1,
+	  .high = 65536,
+	  .fallback = 1,
+	  .help = "Batches whose gradients join in one optimizer step." },
+	{ .name = "gradient_accumulation",
+	  .kind = ENUM,
+	  .at = AT(gradient_accumulation),
+	  .words = accumulation_words,
 	  .fallback = RT_ACCUMULATE_MEAN,
-	  .help = "mean: as one larger batch. sum: as the Hugging Face Trainer does with the workshop's subclass." },
-	{ .name = "weight_decay", .kind = REAL, .at = AT(weight_decay), .low = 0, .high = 1,
+	  .help = "mean: as one larger batch. sum: as the Hugging Face Trainer does with the workshop's "
+		  "subclass." },
+	{ .name = "weight_decay",
+	  .kind = REAL,
+	  .at = AT(weight_decay),
+	  .low = 0,
+	  .high = 1,
 	  .help = "AdamW's decay, not applied to biases and layer norms." },
-	{ .name = "warmup_ratio", .kind = REAL, .at = AT(warmup_ratio), .low = 0, .high = 1, .bound = OPEN_HIGH,
+	{ .name = "warmup_ratio",
+	  .kind = REAL,
+	  .at = AT(warmup_ratio),
+	  .low = 0,
+	  .high = 1,
+	  .bound = OPEN_HIGH,
 	  .help = "Share of all steps in which the learning rate rises from 0." },
-	{ .name = "lr_scheduler", .kind = ENUM, .at = AT(lr_scheduler), .words = scheduler_words, .fallback = RT_LR_LINEAR,
+	{ .name = "lr_scheduler",
+	  .kind = ENUM,
+	  .at = AT(lr_scheduler),
+	  .words = scheduler_words,
+	  .fallback = RT_LR_LINEAR,
 	  .help = "The learning rate after the warmup." },
-	{ .name = "max_grad_norm", .kind = REAL, .at = AT(max_grad_norm), .low = 0, .high = 1e6, .fallback = 1,
+	{ .name = "max_grad_norm",
+	  .kind = REAL,
+	  .at = AT(max_grad_norm),
+	  .low = 0,
+	  .high = 1e6,
+	  .fallback = 1,
 	  .help = "Gradients are clipped to this L2 norm; 0 turns clipping off." },
-	{ .name = "max_length", .kind = INT, .at = AT(max_length), .low = 4, .high = 65536, .optional = true,
-	  .help = "Tokens a text may have, special tokens included. Left out: what the model allows, at most 512." },
-	{ .name = "student_init", .kind = ENUM, .at = AT(student_init), .words = init_words, .fallback = RT_INIT_PRETRAINED,
+	{ .name = "max_length",
+	  .kind = INT,
+	  .at = AT(max_length),
+	  .low = 4,
+	  .high = 65536,
+	  .optional = true,
+	  .help = "Tokens a text may have, special tokens included. Left out: what the model allows, at most "
+		  "512." },
+	{ .name = "student_init",
+	  .kind = ENUM,
+	  .at = AT(student_init),
+	  .words = init_words,
+	  .fallback = RT_INIT_PRETRAINED,
 	  .help = "pretrained: the student's own weights. random: only its config.json and tokenizer." },
-	{ .name = "precision", .kind = ENUM, .at = AT(precision), .words = precision_words, .fallback = RT_PRECISION_AUTO,
-	  .help = "Arithmetic of the student. auto: fp32 in this version. bf16: products in bf16, everything else in fp32. fp16 needs a GPU." },
-	{ .name = "teacher_precision", .kind = ENUM, .at = AT(teacher_precision), .words = precision_words,
-	  .fallback = RT_PRECISION_AUTO, .help = "Arithmetic of the teacher." },
-	{ .name = "fp16", .kind = BOOL, .at = AT(fp16), .help = "The workshop's switch for mixed precision. Where precision is left out, the same as precision auto." },
-	{ .name = "seed", .kind = INT, .at = AT(seed), .low = 0, .high = 4294967295.0, .fallback = 33,
+	{ .name = "precision",
+	  .kind = ENUM,
+	  .at = AT(precision),
+	  .words = precision_words,
+	  .fallback = RT_PRECISION_AUTO,
+	  .help = "Arithmetic of the student. auto: fp32 in this version. bf16: products in bf16, everything "
+		  "else in fp32. fp16 needs a GPU." },
+	{ .name = "teacher_precision",
+	  .kind = ENUM,
+	  .at = AT(teacher_precision),
+	  .words = precision_words,
+	  .fallback = RT_PRECISION_AUTO,
+	  .help = "Arithmetic of the teacher." },
+	{ .name = "fp16",
+	  .kind = BOOL,
+	  .at = AT(fp16),
+	  .help = "The workshop's switch for mixed precision. Where precision is left out, the same as "
+		  "precision auto." },
+	{ .name = "seed",
+	  .kind = INT,
+	  .at = AT(seed),
+	  .low = 0,
+	  .high = 4294967295.0,
+	  .fallback = 33,
 	  .help = "Same seed, machine and threads: the same result, bit for bit." },
-	{ .name = "shuffle", .kind = BOOL, .at = AT(shuffle), .fallback = 1,
+	{ .name = "shuffle",
+	  .kind = BOOL,
+	  .at = AT(shuffle),
+	  .fallback = 1,
 	  .help = "false keeps the dataset's order in every epoch." },
-	{ .name = "metric_for_best_model", .kind = ENUM, .at = AT(metric_for_best_model), .words = metric_words,
-	  .fallback = RT_METRIC_ACCURACY, .help = "What the best checkpoint is best by, on the validation split." },
-	{ .name = "early_stopping_patience", .kind = INT, .at = AT(early_stopping_patience), .low = 1, .high = 10000,
-	  .optional = true, .help = "Stop after this many epochs without improvement." },
-	{ .name = "save_total_limit", .kind = INT, .at = AT(save_total_limit), .low = 1, .high = 1000, .fallback = 2,
+	{ .name = "metric_for_best_model",
+	  .kind = ENUM,
+	  .at = AT(metric_for_best_model),
+	  .words = metric_words,
+	  .fallback = RT_METRIC_ACCURACY,
+	  .help = "What the best checkpoint is best by, on the validation split." },
+	{ .name = "early_stopping_patience",
+	  .kind = INT,
+	  .at = AT(early_stopping_patience),
+	  .low = 1,
+	  .high = 10000,
+	  .optional = true,
+	  .help = "Stop after this many epochs without improvement." },
+	{ .name = "save_total_limit",
+	  .kind = INT,
+	  .at = AT(save_total_limit),
+	  .low = 1,
+	  .high = 1000,
+	  .fallback = 2,
 	  .help = "Checkpoints kept; the best is never removed." },
-	{ .name = "max_runtime_s", .kind = INT, .at = AT(max_runtime_s), .low = 1, .high = BIG, .optional = true,
+	{ .name = "max_runtime_s",
+	  .kind = INT,
+	  .at = AT(max_runtime_s),
+	  .low = 1,
+	  .high = BIG,
+	  .optional = true,
 	  .help = "Running time allowed, in seconds." },
-	{ .name = "resources.threads", .kind = INT, .at = AT(threads), .low = 1, .high = 1024, .optional = true,
+	{ .name = "resources.threads",
+	  .kind = INT,
+	  .at = AT(threads),
+	  .low = 1,
+	  .high = 1024,
+	  .optional = true,
 	  .help = "CPU threads of the worker. Left out: its share of the machine." },
-	{ .name = "resources.gpus", .kind = INT, .at = AT(gpus), .low = 0, .high = 1, .help = "GPUs of the worker." },
-	{ .name = "run_hpo", .kind = BOOL, .at = AT(run_hpo), .help = "Search hyperparameters first. Not in this version." },
-	{ .name = "n_trials", .kind = INT, .at = AT(n_trials), .low = 1, .high = 1000000, .fallback = 50,
+	{ .name = "resources.gpus",
+	  .kind = INT,
+	  .at = AT(gpus),
+	  .low = 0,
+	  .high = 1,
+	  .help = "GPUs of the worker." },
+	{ .name = "run_hpo",
+	  .kind = BOOL,
+	  .at = AT(run_hpo),
+	  .help = "Search hyperparameters first. Not in this version." },
+	{ .name = "n_trials",
+	  .kind = INT,
+	  .at = AT(n_trials),
+	  .low = 1,
+	  .high = 1000000,
+	  .fallback = 50,
 	  .help = "Trials of the search; used only with run_hpo." },
-	{ .name = "push_to_hub", .kind = BOOL, .at = AT(push_to_hub), .help = "Push the student to the Hub. Not in this version." },
+	{ .name = "push_to_hub",
+	  .kind = BOOL,
+	  .at = AT(push_to_hub),
+	  .help = "Push the student to the Hub. Not in this version." },
 	OPT_STR(hub_model_id, 200, "Where push_to_hub pushes."),
 };
 #define FIELD_COUNT (sizeof fields / sizeof *fields)
@@ -120,9 +279,11 @@ static const struct field fields[] = {
 static const struct {
 	const char *name, *why;
 } refused[] = {
-	{ "hub_token", "hub_token is not accepted in a job spec in this version: nothing is pushed to the Hub, and a token here would "
+	{ "hub_token", "hub_token is not accepted in a job spec in this version: nothing is pushed to the "
+		       "Hub, and a token here would "
 		       "only leak; leave it out" },
-	{ "webhook_url", "webhook_url is not supported in this version; follow GET /v1/jobs/{id}/events instead" },
+	{ "webhook_url",
+	  "webhook_url is not supported in this version; follow GET /v1/jobs/{id}/events instead" },
 };
 
 static void *slot(struct rt_spec *spec, const struct field *f)
@@ -205,11 +366,14 @@ static void range_problem(struct rt_problems *p, const char *pointer, const stru
 	bound_text(f->high, high);
 	shown(v, text);
 	if (f->bound == OPEN_LOW)
-		rt_problems_add(p, pointer, NULL, "%s must be above %s and at most %s (got %s)", f->name, low, high, text);
+		rt_problems_add(p, pointer, NULL, "%s must be above %s and at most %s (got %s)", f->name, low,
+				high, text);
 	else if (f->bound == OPEN_HIGH)
-		rt_problems_add(p, pointer, NULL, "%s must be at least %s and below %s (got %s)", f->name, low, high, text);
+		rt_problems_add(p, pointer, NULL, "%s must be at least %s and below %s (got %s)", f->name,
+				low, high, text);
 	else
-		rt_problems_add(p, pointer, NULL, "%s must be between %s and %s (got %s)", f->name, low, high, text);
+		rt_problems_add(p, pointer, NULL, "%s must be between %s and %s (got %s)", f->name, low, high,
+				text);
 }
 
 static bool in_range(const struct field *f, double v)
@@ -222,7 +386,8 @@ static bool in_range(const struct field *f, double v)
 }
 
 /* A string without control characters and of a length that is allowed; a copy in *ret. */
-static int take_string(const struct field *f, const json_t *v, const char *pointer, char **ret, struct rt_problems *p)
+static int take_string(const struct field *f, const json_t *v, const char *pointer, char **ret,
+		       struct rt_problems *p)
 {
 	size_t len;
 	char text[100];
@@ -233,14 +398,16 @@ static int take_string(const struct field *f, const json_t *v, const char *point
 	}
 	len = json_string_length(v);
 	if (len < (size_t)f->low || len > (size_t)f->high) {
-		rt_problems_add(p, pointer, NULL, "%s must have 1 to %.0f bytes (got %zu)", f->name, f->high, len);
+		rt_problems_add(p, pointer, NULL, "%s must have 1 to %.0f bytes (got %zu)", f->name, f->high,
+				len);
 		return -1;
 	}
 	for (size_t i = 0; i < len; i++) {
 		unsigned char c = (unsigned char)json_string_value(v)[i];
 
 		if (c < 0x20 || c == 0x7F) {
-			rt_problems_add(p, pointer, NULL, "%s must not hold control characters (got %s)", f->name, shown(v, text));
+			rt_problems_add(p, pointer, NULL, "%s must not hold control characters (got %s)",
+					f->name, shown(v, text));
 			return -1;
 		}
 	}
@@ -259,8 +426,8 @@ static void take_tags(struct rt_spec *spec, const struct field *f, const json_t 
 		return;
 	}
 	if (json_array_size(v) > RT_SPEC_TAGS_MAX) {
-		rt_problems_add(p, "/tags", NULL, "tags may hold at most %d strings (got %zu)", RT_SPEC_TAGS_MAX,
-				json_array_size(v));
+		rt_problems_add(p, "/tags", NULL, "tags may hold at most %d strings (got %zu)",
+				RT_SPEC_TAGS_MAX, json_array_size(v));
 		return;
 	}
 	for (size_t i = 0; i < json_array_size(v); i++) {
@@ -290,7 +457,8 @@ static void take_field(struct rt_spec *spec, const struct field *f, const json_t
 	case INT:
 		/* 5.0 is the integer 5 in JSON; 5.5 is none */
 		if (!json_is_number(v) || json_number_value(v) != floor(json_number_value(v)))
-			rt_problems_add(p, pointer, NULL, "%s must be an integer (got %s)", f->name, shown(v, text));
+			rt_problems_add(p, pointer, NULL, "%s must be an integer (got %s)", f->name,
+					shown(v, text));
 		else if (!in_range(f, json_number_value(v)))
 			range_problem(p, pointer, f, v);
 		else
@@ -298,7 +466,8 @@ static void take_field(struct rt_spec *spec, const struct field *f, const json_t
 		break;
 	case REAL:
 		if (!json_is_number(v))
-			rt_problems_add(p, pointer, NULL, "%s must be a number (got %s)", f->name, shown(v, text));
+			rt_problems_add(p, pointer, NULL, "%s must be a number (got %s)", f->name,
+					shown(v, text));
 		else if (!in_range(f, json_number_value(v)))
 			range_problem(p, pointer, f, v);
 		else
@@ -306,7 +475,8 @@ static void take_field(struct rt_spec *spec, const struct field *f, const json_t
 		break;
 	case BOOL:
 		if (!json_is_boolean(v))
-			rt_problems_add(p, pointer, NULL, "%s must be true or false (got %s)", f->name, shown(v, text));
+			rt_problems_add(p, pointer, NULL, "%s must be true or false (got %s)", f->name,
+					shown(v, text));
 		else
 			*(bool *)slot(spec, f) = json_is_true(v);
 		break;
@@ -325,7 +495,8 @@ static void take_field(struct rt_spec *spec, const struct field *f, const json_t
 		}
 		if (json_is_string(v))
 			near = rt_nearest(json_string_value(v), f->words, n);
-		rt_problems_add(p, pointer, near, "%s must be one of %s (got %s)", f->name, rt_buf_text(&list), shown(v, text));
+		rt_problems_add(p, pointer, near, "%s must be one of %s (got %s)", f->name,
+				rt_buf_text(&list), shown(v, text));
 		rt_buf_release(&list);
 		break;
 	}
@@ -370,18 +541,21 @@ static void take_object(struct rt_spec *spec, const json_t *json, const char *pr
 	const char *key;
 	json_t *value;
 
-	json_object_foreach(object, key, value) {
+	json_object_foreach(object, key, value)
+	{
 		char pointer[160], pointer_prefix[64], name[160], text[100];
 		const struct field *f = NULL;
 		const char *why = NULL;
 
-		snprintf(pointer_prefix, sizeof pointer_prefix, "%s%s", prefix[0] ? "resources" : "", prefix[0] ? "/" : "");
+		snprintf(pointer_prefix, sizeof pointer_prefix, "%s%s", prefix[0] ? "resources" : "",
+			 prefix[0] ? "/" : "");
 		write_pointer(pointer, pointer_prefix, key);
 		if (!prefix[0] && strcmp(key, "resources") == 0) {
 			if (json_is_object(value))
 				take_object(spec, value, "resources.", p);
 			else if (!json_is_null(value))
-				rt_problems_add(p, pointer, NULL, "resources must be an object (got %s)", shown(value, text));
+				rt_problems_add(p, pointer, NULL, "resources must be an object (got %s)",
+						shown(value, text));
 			continue;
 		}
 		snprintf(name, sizeof name, "%s%s", prefix, key);
@@ -406,20 +580,23 @@ static void check_together(struct rt_spec *spec, const json_t *json, struct rt_p
 {
 	if (!spec->teacher_id && spec->alpha != 1.0 && p->n == 0)
 		rt_problems_add(p, "/teacher_id", NULL,
-				"teacher_id is required unless alpha is 1 (alpha is %.15g); with alpha 1 the job is plain fine-tuning",
+				"teacher_id is required unless alpha is 1 (alpha is %.15g); with alpha 1 the "
+				"job is plain fine-tuning",
 				spec->alpha);
 	if (spec->fp16 && json_object_get(json, "precision") && spec->precision != RT_PRECISION_FP16 &&
 	    spec->precision != RT_PRECISION_AUTO)
 		rt_problems_add(p, "/fp16", NULL, "fp16 is true but precision is %s; leave one of them out",
 				precision_words[spec->precision]);
 	if (spec->run_hpo)
-		rt_problems_add(p, "/run_hpo", NULL, "run_hpo is not supported in this version; send false or leave it out");
+		rt_problems_add(p, "/run_hpo", NULL,
+				"run_hpo is not supported in this version; send false or leave it out");
 	if (spec->push_to_hub)
 		rt_problems_add(p, "/push_to_hub", NULL,
-				"push_to_hub is not supported in this version; send false or leave it out, and fetch the best checkpoint by URL");
+				"push_to_hub is not supported in this version; send false or leave it out, "
+				"and fetch the best checkpoint by URL");
 	if (spec->gpus > 0)
-		rt_problems_add(p, "/resources/gpus", NULL, "resources.gpus must be 0 in this version (got %lld)",
-				(long long)spec->gpus);
+		rt_problems_add(p, "/resources/gpus", NULL,
+				"resources.gpus must be 0 in this version (got %lld)", (long long)spec->gpus);
 }
 
 int rt_spec_parse(const json_t *json, struct rt_spec *ret, struct rt_problems *problems, struct rt_err *err)
@@ -563,11 +740,14 @@ static json_t *field_schema(const struct field *f)
 		json_object_set_new(s, "maxLength", bound_json(f, f->high));
 	} else if (f->kind == TAGS) {
 		json_object_set_new(s, "maxItems", json_integer(RT_SPEC_TAGS_MAX));
-		json_object_set_new(s, "items", json_pack("{sssisi}", "type", "string", "minLength", (int)f->low,
-							  "maxLength", (int)f->high));
+		json_object_set_new(s, "items",
+				    json_pack("{sssisi}", "type", "string", "minLength", (int)f->low,
+					      "maxLength", (int)f->high));
 	} else if (f->kind == INT || f->kind == REAL) {
-		json_object_set_new(s, f->bound == OPEN_LOW ? "exclusiveMinimum" : "minimum", bound_json(f, f->low));
-		json_object_set_new(s, f->bound == OPEN_HIGH ? "exclusiveMaximum" : "maximum", bound_json(f, f->high));
+		json_object_set_new(s, f->bound == OPEN_LOW ? "exclusiveMinimum" : "minimum",
+				    bound_json(f, f->low));
+		json_object_set_new(s, f->bound == OPEN_HIGH ? "exclusiveMaximum" : "maximum",
+				    bound_json(f, f->high));
 	} else if (f->kind == ENUM) {
 		json_t *words = json_array();
 
@@ -602,16 +782,17 @@ json_t *rt_spec_schema(void)
 	}
 	json_object_set_new(properties, "resources",
 			    json_pack("{s[ss]sssbso}", "type", "object", "null", "description",
-				      "What the job may use of the machine.", "additionalProperties", 0, "properties", resources));
-	return json_pack("{sssbsoso}", "type", "object", "additionalProperties", 0, "required", required, "properties",
-			 properties);
+				      "What the job may use of the machine.", "additionalProperties", 0,
+				      "properties", resources));
+	return json_pack("{sssbsoso}", "type", "object", "additionalProperties", 0, "required", required,
+			 "properties", properties);
 }
 
 json_t *rt_spec_loss_json(const struct rt_spec *spec)
 {
-	return json_pack("{sssfsfsfsbsssssi}", "kind", loss_words[spec->loss], "hard_weight", spec->alpha, "soft_weight",
-			 1.0 - spec->alpha, "temperature", spec->temperature, "t_squared", 1, "direction", "teacher||student",
-			 "reduction", "batchmean", "version", 1);
+	return json_pack("{sssfsfsfsbsssssi}", "kind", loss_words[spec->loss], "hard_weight", spec->alpha,
+			 "soft_weight", 1.0 - spec->alpha, "temperature", spec->temperature, "t_squared", 1,
+			 "direction", "teacher||student", "reduction", "batchmean", "version", 1);
 }
 
 const char *rt_spec_word(const char *field, int value)

@@ -34,37 +34,37 @@ struct rt_spec {
 	char *student_id;
 	char *dataset_id;
 	char *dataset_config;
-	char *text_column;  /* NULL: found by name */
-	char *label_column; /* NULL: found by name */
+	char *text_column;				   /* NULL: found by name */
+	char *label_column;				   /* NULL: found by name */
 	char *train_split, *validation_split, *test_split; /* NULL: found by name */
 
 	int64_t epochs;
 	double learning_rate;
-	double alpha;       /* weight of the hard-label loss, 0..1 */
-	double temperature; /* above 0, no unit */
-	int loss;           /* enum rt_loss_kind */
+	double alpha;			     /* weight of the hard-label loss, 0..1 */
+	double temperature;		     /* above 0, no unit */
+	int loss;			     /* enum rt_loss_kind */
 	int64_t per_device_train_batch_size; /* texts a step */
 	int64_t per_device_eval_batch_size;
 	int64_t gradient_accumulation_steps;
 	int gradient_accumulation; /* enum rt_accumulation: how the micro-batches' losses join */
 	double weight_decay;
-	double warmup_ratio; /* share of all steps, 0..1 */
-	int lr_scheduler;    /* enum rt_lr_scheduler */
-	double max_grad_norm; /* 0: no clipping */
-	int64_t max_length;  /* tokens, special ones included; -1: what the model allows, at most 512 */
-	int student_init;    /* enum rt_student_init */
-	int precision;         /* enum rt_precision */
+	double warmup_ratio;   /* share of all steps, 0..1 */
+	int lr_scheduler;      /* enum rt_lr_scheduler */
+	double max_grad_norm;  /* 0: no clipping */
+	int64_t max_length;    /* tokens, special ones included; -1: what the model allows, at most 512 */
+	int student_init;      /* enum rt_student_init */
+	int precision;	       /* enum rt_precision */
 	int teacher_precision; /* enum rt_precision */
-	bool fp16;             /* the workshop's switch; see rt_spec_parse */
+	bool fp16;	       /* the workshop's switch; see rt_spec_parse */
 	int64_t seed;
 	bool shuffle; /* false keeps the dataset's order in every epoch */
 
-	int metric_for_best_model; /* enum rt_metric */
+	int metric_for_best_model;	 /* enum rt_metric */
 	int64_t early_stopping_patience; /* epochs without improvement; -1: never stops early */
-	int64_t save_total_limit; /* checkpoints kept; the best is never removed */
-	int64_t max_runtime_s;    /* running time only; -1: no limit */
-	int64_t threads;          /* resources.threads: CPU threads of the worker; -1: its share of the machine */
-	int64_t gpus;             /* resources.gpus */
+	int64_t save_total_limit;	 /* checkpoints kept; the best is never removed */
+	int64_t max_runtime_s;		 /* running time only; -1: no limit */
+	int64_t threads; /* resources.threads: CPU threads of the worker; -1: its share of the machine */
+	int64_t gpus;	 /* resources.gpus */
 
 	bool run_hpo; /* not in this version: refused when true */
 	int64_t n_trials;

@@ -7,7 +7,7 @@
 
 #include "base/err.h"
 
-int64_t rt_clock_now_ms(void);       /* milliseconds since 1970-01-01 UTC; may jump */
+int64_t rt_clock_now_ms(void);	     /* milliseconds since 1970-01-01 UTC; may jump */
 int64_t rt_clock_monotonic_ms(void); /* milliseconds since some start; never goes back */
 double rt_clock_monotonic_s(void);
 

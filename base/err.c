@@ -17,8 +17,7 @@ static void mark_cut(char *msg, size_t cap)
 	memcpy(msg + end, dots, sizeof dots);
 }
 
-__attribute__((format(printf, 2, 0)))
-static void fill(struct rt_err *err, const char *fmt, va_list ap)
+__attribute__((format(printf, 2, 0))) static void fill(struct rt_err *err, const char *fmt, va_list ap)
 {
 	int n = vsnprintf(err->msg, sizeof err->msg, fmt, ap);
 

@@ -35,7 +35,7 @@ enum rt_code {
 
 struct rt_err {
 	enum rt_code code; /* RT_OK until a call fails */
-	char msg[512];     /* one English sentence for the person who made the request */
+	char msg[512];	   /* one English sentence for the person who made the request */
 };
 
 #define RT_ERR_INIT                                                                                          \
@@ -53,8 +53,7 @@ int rt_fail_in(struct rt_err *err, const char *fmt, ...) __attribute__((format(p
 
 /* rt_fail with the reason of an errno value behind the message. ENOENT becomes RT_NOT_FOUND, ENOMEM
  * RT_NO_MEMORY, ENOSPC and EDQUOT RT_DISK_FULL, EACCES and EPERM RT_FORBIDDEN, all others RT_IO. */
-int rt_fail_errno(struct rt_err *err, int errnum, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
+int rt_fail_errno(struct rt_err *err, int errnum, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 int rt_code_http(enum rt_code code);
 const char *rt_code_word(enum rt_code code); /* static */

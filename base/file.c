@@ -48,7 +48,8 @@ int rt_file_read(const char *path, size_t max_bytes, struct rt_buf *out, struct 
 			break;
 		out->len += (size_t)n;
 		if (out->len - start > max_bytes) {
-			rt_fail(err, RT_TOO_LARGE, "%s is larger than the %zu bytes allowed", path, max_bytes);
+			rt_fail(err, RT_TOO_LARGE, "%s is larger than the %zu bytes allowed", path,
+				max_bytes);
 			goto out;
 		}
 	}
@@ -132,7 +133,8 @@ int rt_map_open(const char *path, struct rt_map *ret, struct rt_err *err)
 {
 	struct stat st;
 	void *at = NULL;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not keep us: it is refused below */
+	int fd = open(path,
+		      O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not keep us: it is refused below */
 
 	if (fd < 0)
 		return rt_fail_errno(err, errno, "cannot open %s", path);

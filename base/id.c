@@ -25,7 +25,7 @@ static void draw(unsigned char *bytes, size_t n)
 
 const char *rt_id_new(const char *prefix, char out[RT_ID_SIZE])
 {
-	static int64_t last_ms;            /* the last id's time ... */
+	static int64_t last_ms;		    /* the last id's time ... */
 	static unsigned char last_rand[10]; /* ... and random part, which the next of that time counts up */
 	int64_t now = rt_clock_now_ms();
 	unsigned char raw[16];

@@ -11,12 +11,14 @@
 json_t *rt_json_parse(const char *text, size_t len, struct rt_err *err)
 {
 	json_error_t why;
-	json_t *value = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &why);
+	json_t *value =
+		json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &why);
 
 	if (!value && json_error_code(&why) == json_error_out_of_memory)
 		rt_fail(err, RT_NO_MEMORY, "no memory to read the JSON");
 	else if (!value)
-		rt_fail(err, RT_INVALID, "not valid JSON at line %d, column %d: %s", why.line, why.column, why.text);
+		rt_fail(err, RT_INVALID, "not valid JSON at line %d, column %d: %s", why.line, why.column,
+			why.text);
 	return value;
 }
 
@@ -62,7 +64,7 @@ void rt_json_write_str(struct rt_buf *out, const char *s, size_t len)
 	rt_buf_char(out, '"');
 	for (size_t i = 0; i < len; i++) {
 		unsigned char c = (unsigned char)s[i];
-		const char *plain = c == '"'  ? "\\\""
+		const char *plain = c == '"'	? "\\\""
 				    : c == '\\' ? "\\\\"
 				    : c == '\n' ? "\\n"
 				    : c == '\r' ? "\\r"
@@ -119,7 +121,8 @@ static void write_value(struct rt_buf *out, const json_t *value, int indent, int
 		break;
 	case JSON_ARRAY:
 		rt_buf_char(out, '[');
-		json_array_foreach(v, i, item) {
+		json_array_foreach(v, i, item)
+		{
 			if (i > 0)
 				rt_buf_char(out, ',');
 			new_line(out, indent, depth + 1);

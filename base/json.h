@@ -24,7 +24,7 @@ void rt_json_write(struct rt_buf *out, const json_t *value, int indent);
 
 /* Pieces for writers that build text directly. */
 void rt_json_write_str(struct rt_buf *out, const char *s, size_t len); /* quoted and escaped; s is UTF-8 */
-void rt_json_write_real(struct rt_buf *out, double v);                 /* shortest; null when not finite */
+void rt_json_write_real(struct rt_buf *out, double v);		       /* shortest; null when not finite */
 
 /* Object members by key; borrowed. The word in front of "must be" is the key. All return -1 and RT_INVALID when the
  * member has another type. A missing member (or null) leaves *ret as it is and returns 0: set the default first. */

@@ -8,10 +8,10 @@
 struct rt_embedded {
 	const char *name; /* base name; NULL ends a table */
 	const char *data; /* with a NUL behind it that size does not count */
-	size_t size;      /* bytes */
+	size_t size;	  /* bytes */
 };
 
-extern const struct rt_embedded rt_migrations[];  /* migrations/NNNN_*.sql in order */
-extern const struct rt_embedded rt_api_files[];   /* openapi.json, when api/openapi.yaml is there */
+extern const struct rt_embedded rt_migrations[]; /* migrations/NNNN_*.sql in order */
+extern const struct rt_embedded rt_api_files[];	 /* openapi.json, when api/openapi.yaml is there */
 
 #endif

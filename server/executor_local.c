@@ -91,7 +91,8 @@ static int secret_pipe(const char *secret, struct rt_err *err)
 	return fds[0];
 }
 
-int rt_process_start(struct rt_process *p, uv_loop_t *loop, const struct rt_process_start *what, struct rt_err *err)
+int rt_process_start(struct rt_process *p, uv_loop_t *loop, const struct rt_process_start *what,
+		     struct rt_err *err)
 {
 	uv_stdio_container_t stdio[4] = {
 		{ .flags = UV_IGNORE },
@@ -100,8 +101,12 @@ int rt_process_start(struct rt_process *p, uv_loop_t *loop, const struct rt_proc
 		{ .flags = UV_IGNORE },
 	};
 	uv_process_options_t options = {
-		.exit_cb = on_child_exit, .file = what->program, .args = (char **)(uintptr_t)what->argv,
-		.flags = UV_PROCESS_DETACHED, .stdio = stdio, .stdio_count = what->secret ? 4 : 3,
+		.exit_cb = on_child_exit,
+		.file = what->program,
+		.args = (char **)(uintptr_t)what->argv,
+		.flags = UV_PROCESS_DETACHED,
+		.stdio = stdio,
+		.stdio_count = what->secret ? 4 : 3,
 	};
 	uv_process_t *child = calloc(1, sizeof *child);
 	int rc, fd = -1;
@@ -122,8 +127,8 @@ int rt_process_start(struct rt_process *p, uv_loop_t *loop, const struct rt_proc
 		close(fd);
 	if (rc < 0) {
 		uv_close((uv_handle_t *)child, on_closed); /* the loop has the handle although nothing runs */
-		return rt_fail(err, rc == UV_ENOENT ? RT_NOT_FOUND : RT_INTERNAL, "cannot start the worker '%s': %s", what->program,
-			       uv_strerror(rc));
+		return rt_fail(err, rc == UV_ENOENT ? RT_NOT_FOUND : RT_INTERNAL,
+			       "cannot start the worker '%s': %s", what->program, uv_strerror(rc));
 	}
 	child->data = p;
 	p->handle = (uv_handle_t *)child;
@@ -145,7 +150,8 @@ static void on_poll(uv_timer_t *timer)
 		p->on_poll(p->arg);
 }
 
-int rt_process_adopt(struct rt_process *p, uv_loop_t *loop, int64_t pid, int64_t start_ticks, struct rt_err *err)
+int rt_process_adopt(struct rt_process *p, uv_loop_t *loop, int64_t pid, int64_t start_ticks,
+		     struct rt_err *err)
 {
 	uv_timer_t *timer;
 

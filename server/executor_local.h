@@ -12,7 +12,8 @@
 #include "base/err.h"
 
 struct rt_process {
-	uv_handle_t *handle; /* libuv's, on the heap: a uv_process_t, or a uv_timer_t that looks at an adopted one every second */
+	uv_handle_t *
+		handle; /* libuv's, on the heap: a uv_process_t, or a uv_timer_t that looks at an adopted one every second */
 	int64_t pid, start_ticks;
 	int64_t exit_status, exit_signal; /* after the end; -1 when not known */
 	void (*on_exit)(void *arg);
@@ -29,9 +30,11 @@ struct rt_process_start {
 
 /* The caller sets on_exit, on_poll and arg first. on_exit is called on the loop after the process has ended, once. Until then,
  * or rt_process_abandon, *p must stay. */
-int rt_process_start(struct rt_process *p, uv_loop_t *loop, const struct rt_process_start *what, struct rt_err *err);
+int rt_process_start(struct rt_process *p, uv_loop_t *loop, const struct rt_process_start *what,
+		     struct rt_err *err);
 /* RT_NOT_FOUND when there is no such process any more. */
-int rt_process_adopt(struct rt_process *p, uv_loop_t *loop, int64_t pid, int64_t start_ticks, struct rt_err *err);
+int rt_process_adopt(struct rt_process *p, uv_loop_t *loop, int64_t pid, int64_t start_ticks,
+		     struct rt_err *err);
 /* Stops watching; the process goes on. A zeroed one, or one that has ended, is fine. */
 void rt_process_abandon(struct rt_process *p);
 void rt_process_signal(const struct rt_process *p, int number); /* to its whole group */

@@ -17,10 +17,11 @@
 #include "server/respond.h"
 #include "server/server.h"
 
-#define CONNECTIONS_MAX	    1000
-#define IDLE_TIMEOUT_S	    75
-#define CONNECTION_BYTES    (64U << 10) /* for the address and the headers; libmicrohttpd hangs when parameters do not fit */
-#define DISCARD_MAX_BYTES   (8U << 20) /* of a body that is refused; more than that closes the connection */
+#define CONNECTIONS_MAX 1000
+#define IDLE_TIMEOUT_S	75
+#define CONNECTION_BYTES                                                                                     \
+	(64U << 10) /* for the address and the headers; libmicrohttpd hangs when parameters do not fit */
+#define DISCARD_MAX_BYTES (8U << 20) /* of a body that is refused; more than that closes the connection */
 
 /* ---- one request ---- */
 
@@ -38,7 +39,8 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *conn)
 	return req;
 }
 
-static void on_completed(void *cls, struct MHD_Connection *conn, void **con_cls, enum MHD_RequestTerminationCode why)
+static void on_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
+			 enum MHD_RequestTerminationCode why)
 {
 	struct rt_req *req = *con_cls;
 
@@ -112,8 +114,8 @@ static enum MHD_Result send_answer(struct rt_req *req)
 		return MHD_NO;
 	}
 	if (req->status >= 500)
-		rt_log(RT_LOG_WARN, req->id, "%s %s answered %u", req->method, req->target.path ? req->target.path : "?",
-		       req->status);
+		rt_log(RT_LOG_WARN, req->id, "%s %s answered %u", req->method,
+		       req->target.path ? req->target.path : "?", req->status);
 	sent = MHD_queue_response(req->conn, req->status, req->response);
 	MHD_destroy_response(req->response); /* our reference; libmicrohttpd has its own */
 	req->response = NULL;
@@ -124,7 +126,8 @@ static bool is_type(const char *sent, const char *wanted)
 {
 	size_t n = strlen(wanted);
 
-	return sent && strncasecmp(sent, wanted, n) == 0 && (sent[n] == '\0' || sent[n] == ';' || sent[n] == ' ');
+	return sent && strncasecmp(sent, wanted, n) == 0 &&
+	       (sent[n] == '\0' || sent[n] == ';' || sent[n] == ' ');
 }
 
 static enum MHD_Result count_header(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
@@ -156,19 +159,22 @@ static bool check_headers(struct rt_req *req, const char *method)
 		return true;
 	}
 	if (req->bad.code == RT_OK)
-		req->route = rt_route_find(req->server->http.routes, method, &req->target, &req->params, req->allow, &req->bad);
+		req->route = rt_route_find(req->server->http.routes, method, &req->target, &req->params,
+					   req->allow, &req->bad);
 	if (req->bad.code == RT_OK && size > req->route->body_max)
-		rt_fail(&req->bad, RT_TOO_LARGE, "the body may have at most %zu bytes here (got %llu)", req->route->body_max,
-			(unsigned long long)size);
+		rt_fail(&req->bad, RT_TOO_LARGE, "the body may have at most %zu bytes here (got %llu)",
+			req->route->body_max, (unsigned long long)size);
 	if (req->bad.code == RT_OK && req->route->content_type &&
 	    !is_type(rt_req_header(req, "Content-Type"), req->route->content_type)) {
 		const char *got = rt_req_header(req, "Content-Type");
 
 		if (got)
-			rt_fail(&req->bad, RT_MEDIA, "the body must be %s (Content-Type is %.100s)", req->route->content_type,
+			rt_fail(&req->bad, RT_MEDIA, "the body must be %s (Content-Type is %.100s)",
+				req->route->content_type,
 				rt_utf8_valid(got, strlen(got)) == strlen(got) ? got : "not UTF-8");
 		else
-			rt_fail(&req->bad, RT_MEDIA, "the body must be %s (there is no Content-Type)", req->route->content_type);
+			rt_fail(&req->bad, RT_MEDIA, "the body must be %s (there is no Content-Type)",
+				req->route->content_type);
 	}
 	return req->bad.code != RT_OK && size > DISCARD_MAX_BYTES;
 }
@@ -179,7 +185,8 @@ static void take_body(struct rt_req *req, const char *bytes, size_t n)
 	if (req->bad.code != RT_OK)
 		return;
 	if (req->body_seen > req->route->body_max) /* a chunked body: no length was announced */
-		rt_fail(&req->bad, RT_TOO_LARGE, "the body may have at most %zu bytes here", req->route->body_max);
+		rt_fail(&req->bad, RT_TOO_LARGE, "the body may have at most %zu bytes here",
+			req->route->body_max);
 	else
 		rt_buf_add(&req->body, bytes, n);
 	if (req->bad.code != RT_OK)
@@ -203,14 +210,17 @@ static void handle(struct rt_req *req)
  * 413 written to the socket, and the connection is closed. */
 static enum MHD_Result refuse_on_the_way(struct rt_req *req)
 {
-	const union MHD_ConnectionInfo *info = MHD_get_connection_info(req->conn, MHD_CONNECTION_INFO_CONNECTION_FD);
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(req->conn, MHD_CONNECTION_INFO_CONNECTION_FD);
 	struct rt_buf body = RT_BUF_INIT, out = RT_BUF_INIT;
 
 	rt_problem_write(&body, req->bad.code, req->bad.msg, req->target.path, req->id, NULL);
 	rt_buf_fmt(&out,
-		   "HTTP/1.1 %d %s\r\nConnection: close\r\nX-Request-Id: %s\r\nContent-Type: application/problem+json\r\n"
+		   "HTTP/1.1 %d %s\r\nConnection: close\r\nX-Request-Id: %s\r\nContent-Type: "
+		   "application/problem+json\r\n"
 		   "Content-Length: %zu\r\n\r\n%s",
-		   rt_code_http(req->bad.code), rt_problem_title(req->bad.code), req->id, body.len, rt_buf_text(&body));
+		   rt_code_http(req->bad.code), rt_problem_title(req->bad.code), req->id, body.len,
+		   rt_buf_text(&body));
 	if (info && rt_buf_check(&body, NULL) == 0 && rt_buf_check(&out, NULL) == 0 &&
 	    send(info->connect_fd, out.data, out.len, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)out.len)
 		shutdown(info->connect_fd, SHUT_WR);
@@ -303,7 +313,8 @@ static void log_mhd(void *cls, const char *fmt, va_list ap)
 }
 
 /* Splits "127.0.0.1:80" or "[::1]:80". */
-static int parse_address(const char *text, struct sockaddr_storage *ret, socklen_t *ret_len, struct rt_err *err)
+static int parse_address(const char *text, struct sockaddr_storage *ret, socklen_t *ret_len,
+			 struct rt_err *err)
 {
 	struct sockaddr_in *v4 = (struct sockaddr_in *)ret;
 	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)ret;
@@ -312,9 +323,11 @@ static int parse_address(const char *text, struct sockaddr_storage *ret, socklen
 	size_t n = colon ? (size_t)(colon - text) : 0;
 	unsigned long port;
 
-	if (!colon || n == 0 || n >= sizeof host || !colon[1] || strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
+	if (!colon || n == 0 || n >= sizeof host || !colon[1] ||
+	    strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
 	    (port = strtoul(colon + 1, &end, 10)) > 65535)
-		return rt_fail(err, RT_INVALID, "--listen must be ADDR:PORT, such as 127.0.0.1:8080 (got '%.100s')", text);
+		return rt_fail(err, RT_INVALID,
+			       "--listen must be ADDR:PORT, such as 127.0.0.1:8080 (got '%.100s')", text);
 	memcpy(host, text, n);
 	host[n] = '\0';
 	memset(ret, 0, sizeof *ret);
@@ -336,11 +349,14 @@ static int parse_address(const char *text, struct sockaddr_storage *ret, socklen
 		if (IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr))
 			return 0;
 	} else {
-		return rt_fail(err, RT_INVALID, "--listen: '%s' is not an IP address; give numbers, such as 127.0.0.1", host);
+		return rt_fail(err, RT_INVALID,
+			       "--listen: '%s' is not an IP address; give numbers, such as 127.0.0.1", host);
 	}
 	return rt_fail(err, RT_FORBIDDEN,
-		       "--listen %.100s would let other machines in, and this version has no API keys to keep strangers out: "
-		       "listen on 127.0.0.1 or [::1] and reach it through an SSH tunnel or a proxy that authenticates",
+		       "--listen %.100s would let other machines in, and this version has no API keys to "
+		       "keep strangers out: "
+		       "listen on 127.0.0.1 or [::1] and reach it through an SSH tunnel or a proxy that "
+		       "authenticates",
 		       text);
 }
 
@@ -375,8 +391,8 @@ static int open_socket(const char *listen_on, struct rt_http *h, struct rt_err *
 	return fd;
 }
 
-int rt_http_start(struct rt_http *h, struct rt_server *server, const struct rt_route *routes, const char *listen_on,
-		  struct rt_err *err)
+int rt_http_start(struct rt_http *h, struct rt_server *server, const struct rt_route *routes,
+		  const char *listen_on, struct rt_err *err)
 {
 	const union MHD_DaemonInfo *info;
 	int fd, rc;
@@ -386,12 +402,13 @@ int rt_http_start(struct rt_http *h, struct rt_server *server, const struct rt_r
 	fd = open_socket(listen_on, h, err);
 	if (fd < 0)
 		return -1;
-	h->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_access, h,
-				     MHD_OPTION_EXTERNAL_LOGGER, log_mhd, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
-				     MHD_OPTION_URI_LOG_CALLBACK, on_uri, h, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
-				     MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-				     (unsigned)IDLE_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
-				     MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
+	h->daemon = MHD_start_daemon(
+		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_access, h,
+		MHD_OPTION_EXTERNAL_LOGGER, log_mhd, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
+		MHD_OPTION_URI_LOG_CALLBACK, on_uri, h, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
+		MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+		(unsigned)IDLE_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
+		MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
 	if (!h->daemon) {
 		close(fd);
 		return rt_fail(err, RT_INTERNAL, "cannot start the HTTP server");

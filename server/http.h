@@ -28,10 +28,10 @@ struct rt_http {
 	struct MHD_Daemon *daemon;
 	uv_poll_t poll;
 	uv_timer_t timer;
-	bool watching; /* poll and timer are initialised */
-	char url[80];  /* http://ADDR:PORT */
+	bool watching;		/* poll and timer are initialised */
+	char url[80];		/* http://ADDR:PORT */
 	struct rt_req *waiting; /* suspended before their answer */
-	bool woken;		/* a connection was resumed: rt_http_run must be called before the loop waits */
+	bool woken; /* a connection was resumed: rt_http_run must be called before the loop waits */
 };
 
 enum rt_req_stage { RT_REQ_NEW, RT_REQ_READING, RT_REQ_WAITING, RT_REQ_READY };
@@ -44,11 +44,11 @@ struct rt_req {
 	const char *method;  /* libmicrohttpd's, as long as the request */
 	struct rt_target target;
 	struct rt_err bad; /* what is wrong with the request before its handler could run */
-	char allow[64];    /* for 405 */
+	char allow[64];	   /* for 405 */
 	const struct rt_route *route;
 	struct rt_route_params params;
 	struct rt_buf body;
-	uint64_t body_seen; /* bytes, kept or not */
+	uint64_t body_seen;	      /* bytes, kept or not */
 	struct rt_problems *problems; /* for a 422; made by rt_req_problems */
 
 	struct MHD_Response *response; /* the answer, once there is one */
@@ -57,13 +57,13 @@ struct rt_req {
 	struct rt_req *next, **link; /* in rt_http.waiting while suspended */
 	struct rt_req *next_commit;  /* in rt_server's list of answers that wait for the commit */
 
-	void *work;                         /* of a handler that answers later ... */
+	void *work;			     /* of a handler that answers later ... */
 	void (*abandon)(struct rt_req *req); /* ... and is told when the request goes first; may be NULL */
 };
 
 /* Binds and starts. listen: "ADDR:PORT", "[ADDR]:PORT"; anything but a loopback address is refused. Port 0 picks one. */
-int rt_http_start(struct rt_http *h, struct rt_server *server, const struct rt_route *routes, const char *listen,
-		  struct rt_err *err);
+int rt_http_start(struct rt_http *h, struct rt_server *server, const struct rt_route *routes,
+		  const char *listen, struct rt_err *err);
 /* Ends every connection. The loop must run once more for the handles to close. A zeroed one is fine. */
 void rt_http_stop(struct rt_http *h);
 

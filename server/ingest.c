@@ -13,7 +13,7 @@ struct ingest {
 	struct rt_jobs *jobs;
 	struct rt_run_row *run;
 	const struct rt_event *event;
-	const char *data;   /* event->data as text */
+	const char *data;    /* event->data as text */
 	int64_t now_ms, seq; /* of the stored event */
 	enum rt_run_end end;
 };
@@ -67,15 +67,19 @@ static int on_progress(struct ingest *in, struct rt_err *err)
 
 	if (total > 0)
 		percent = fmin(100.0, fmax(0.0, 100.0 * real_of(in, "step") / total));
-	return rt_store_job_set_progress(in->jobs->store, in->run->job_id, percent, RT_SQL_NO_INT, real_of(in, "eta_s"),
-					 in->now_ms, err);
+	return rt_store_job_set_progress(in->jobs->store, in->run->job_id, percent, RT_SQL_NO_INT,
+					 real_of(in, "eta_s"), in->now_ms, err);
 }
 
 static int on_epoch(struct ingest *in, struct rt_err *err)
 {
 	const struct rt_epoch_row row = {
-		.epoch = int_of(in, "epoch"), .attempt = in->run->attempt, .event_seq = in->seq,
-		.eval_accuracy = real_of(in, "eval_accuracy"), .data = in->data, .created_ms = in->now_ms,
+		.epoch = int_of(in, "epoch"),
+		.attempt = in->run->attempt,
+		.event_seq = in->seq,
+		.eval_accuracy = real_of(in, "eval_accuracy"),
+		.data = in->data,
+		.created_ms = in->now_ms,
 	};
 	struct rt_job job;
 	double percent;
@@ -85,10 +89,11 @@ static int on_epoch(struct ingest *in, struct rt_err *err)
 	if (rt_store_epoch_put(in->jobs->store, in->run->job_id, &row, err) < 0 ||
 	    rt_store_job_get(in->jobs->store, in->run->job_id, &job, err) < 0)
 		return -1;
-	percent = job.total_epochs > 0 ? fmin(100.0, 100.0 * (double)row.epoch / (double)job.total_epochs) : (double)NAN;
+	percent = job.total_epochs > 0 ? fmin(100.0, 100.0 * (double)row.epoch / (double)job.total_epochs)
+				       : (double)NAN;
 	rt_job_release(&job);
-	return rt_store_job_set_progress(in->jobs->store, in->run->job_id, percent, row.epoch, real_of(in, "eta_s"), in->now_ms,
-					 err);
+	return rt_store_job_set_progress(in->jobs->store, in->run->job_id, percent, row.epoch,
+					 real_of(in, "eta_s"), in->now_ms, err);
 }
 
 static int on_checkpoint(struct ingest *in, struct rt_err *err)
@@ -98,8 +103,13 @@ static int on_checkpoint(struct ingest *in, struct rt_err *err)
 	const json_t *metrics = json_object_get(in->event->data, "metrics"), *accuracy;
 	struct rt_buf files_text = RT_BUF_INIT, metrics_text = RT_BUF_INIT;
 	struct rt_checkpoint c = {
-		.id = (char *)(uintptr_t)id, .job_id = in->run->job_id, .run_id = in->run->id, .attempt = in->run->attempt,
-		.epoch = int_of(in, "epoch"), .step = int_of(in, "step"), .size_bytes = int_of(in, "size_bytes"),
+		.id = (char *)(uintptr_t)id,
+		.job_id = in->run->job_id,
+		.run_id = in->run->id,
+		.attempt = in->run->attempt,
+		.epoch = int_of(in, "epoch"),
+		.step = int_of(in, "step"),
+		.size_bytes = int_of(in, "size_bytes"),
 		.created_ms = in->now_ms,
 	};
 	double best_accuracy;
@@ -107,7 +117,8 @@ static int on_checkpoint(struct ingest *in, struct rt_err *err)
 
 	/* Where its files lie follows from its id, so that nothing a worker says leads out of the run's folder. */
 	if (!rt_id_is(id, "ckpt"))
-		return rt_fail(err, RT_INVALID, "event checkpoint.written: '%.64s' is not a checkpoint's id", id);
+		return rt_fail(err, RT_INVALID, "event checkpoint.written: '%.64s' is not a checkpoint's id",
+			       id);
 	if (strncmp(dir, "checkpoints/", 12) != 0 || strcmp(dir + 12, id) != 0)
 		return rt_fail(err, RT_INVALID, "event checkpoint.written: dir must be checkpoints/%s", id);
 	if (rt_manifest_check(files, err) < 0)
@@ -140,7 +151,8 @@ out:
 
 static int on_checkpoint_deleted(struct ingest *in, struct rt_err *err)
 {
-	int rc = rt_store_checkpoint_deleted(in->jobs->store, in->run->job_id, str_of(in, "checkpoint_id"), in->now_ms, err);
+	int rc = rt_store_checkpoint_deleted(in->jobs->store, in->run->job_id, str_of(in, "checkpoint_id"),
+					     in->now_ms, err);
 
 	if (rc < 0 && err->code == RT_NOT_FOUND)
 		err->code = RT_INVALID; /* the worker's mistake, not a missing job */
@@ -159,7 +171,8 @@ static int on_end(struct ingest *in, struct rt_err *err)
 	}
 	if (strcmp(type, "run.succeeded") == 0) {
 		in->end = RT_RUN_SUCCEEDED;
-		if (rt_store_checkpoint_get(in->jobs->store, in->run->job_id, str_of(in, "best_checkpoint_id"), &c, err) < 0) {
+		if (rt_store_checkpoint_get(in->jobs->store, in->run->job_id,
+					    str_of(in, "best_checkpoint_id"), &c, err) < 0) {
 			if (err->code == RT_NOT_FOUND)
 				err->code = RT_INVALID;
 			return rt_fail_in(err, "event run.succeeded");
@@ -194,8 +207,15 @@ static int store_and_apply(struct ingest *in, struct rt_err *err)
 	const struct rt_event *e = in->event;
 	char id[RT_ID_SIZE];
 	const struct rt_event_row row = {
-		.id = rt_id_new("evt", id), .job_id = in->run->job_id, .run_id = in->run->id, .run_seq = e->seq,
-		.attempt = in->run->attempt, .type = e->type, .level = e->level, .message = e->message, .data = in->data,
+		.id = rt_id_new("evt", id),
+		.job_id = in->run->job_id,
+		.run_id = in->run->id,
+		.run_seq = e->seq,
+		.attempt = in->run->attempt,
+		.type = e->type,
+		.level = e->level,
+		.message = e->message,
+		.data = in->data,
 		.created_ms = in->now_ms,
 	};
 
@@ -211,8 +231,8 @@ static int store_and_apply(struct ingest *in, struct rt_err *err)
 	return 0;
 }
 
-int rt_jobs_ingest(struct rt_jobs *jobs, struct rt_run_row *run, const struct rt_event *event, enum rt_run_end *ret_end,
-		   struct rt_err *err)
+int rt_jobs_ingest(struct rt_jobs *jobs, struct rt_run_row *run, const struct rt_event *event,
+		   enum rt_run_end *ret_end, struct rt_err *err)
 {
 	struct ingest in = { .jobs = jobs, .run = run, .event = event, .now_ms = rt_clock_now_ms() };
 	struct rt_buf data = RT_BUF_INIT;
@@ -222,8 +242,8 @@ int rt_jobs_ingest(struct rt_jobs *jobs, struct rt_run_row *run, const struct rt
 	if (event->seq <= run->last_seq)
 		return 0;
 	if (event->seq > run->last_seq + 1)
-		return rt_fail(err, RT_CONFLICT, "event %lld is the next of this run, not %lld", (long long)run->last_seq + 1,
-			       (long long)event->seq);
+		return rt_fail(err, RT_CONFLICT, "event %lld is the next of this run, not %lld",
+			       (long long)run->last_seq + 1, (long long)event->seq);
 	rt_json_write(&data, event->data, 0);
 	if (rt_buf_check(&data, err) < 0 || rt_store_begin(jobs->store, err) < 0)
 		goto out;

@@ -23,7 +23,8 @@ static void history_entry(struct rt_buf *out, enum rt_job_status status, const c
 	rt_buf_char(out, '}');
 }
 
-static int add_event(struct rt_jobs *jobs, const struct rt_event_row *row, int64_t *ret_seq, struct rt_err *err)
+static int add_event(struct rt_jobs *jobs, const struct rt_event_row *row, int64_t *ret_seq,
+		     struct rt_err *err)
 {
 	if (rt_store_event_add(jobs->store, row, ret_seq, err) < 0)
 		return -1;
@@ -32,8 +33,9 @@ static int add_event(struct rt_jobs *jobs, const struct rt_event_row *row, int64
 	return 0;
 }
 
-int rt_jobs_tell(struct rt_jobs *jobs, const char *job_id, const char *run_id, int64_t attempt, const char *type,
-		 const char *level, const char *message, const json_t *data, struct rt_err *err)
+int rt_jobs_tell(struct rt_jobs *jobs, const char *job_id, const char *run_id, int64_t attempt,
+		 const char *type, const char *level, const char *message, const json_t *data,
+		 struct rt_err *err)
 {
 	struct rt_buf text = RT_BUF_INIT;
 	char id[RT_ID_SIZE];
@@ -46,8 +48,15 @@ int rt_jobs_tell(struct rt_jobs *jobs, const char *job_id, const char *run_id, i
 		rt_buf_str(&text, "{}");
 	if (rt_buf_check(&text, err) == 0) {
 		const struct rt_event_row row = {
-			.id = rt_id_new("evt", id), .job_id = job_id, .run_id = run_id, .run_seq = RT_SQL_NO_INT,
-			.attempt = attempt, .type = type, .level = level, .message = message, .data = text.data,
+			.id = rt_id_new("evt", id),
+			.job_id = job_id,
+			.run_id = run_id,
+			.run_seq = RT_SQL_NO_INT,
+			.attempt = attempt,
+			.type = type,
+			.level = level,
+			.message = message,
+			.data = text.data,
 			.created_ms = rt_clock_now_ms(),
 		};
 
@@ -70,12 +79,14 @@ static int tell_status(struct rt_jobs *jobs, const char *job_id, const char *run
 	if (!data)
 		return rt_fail(err, RT_NO_MEMORY, "no memory for an event");
 	snprintf(type, sizeof type, "job.%s", rt_job_status_word(status));
-	rc = rt_jobs_tell(jobs, job_id, run_id, attempt, type, status == RT_JOB_FAILED ? "error" : "info", message, data, err);
+	rc = rt_jobs_tell(jobs, job_id, run_id, attempt, type, status == RT_JOB_FAILED ? "error" : "info",
+			  message, data, err);
 	json_decref(data);
 	return rc;
 }
 
-static int submit(struct rt_jobs *jobs, const struct rt_spec *spec, const char *original, const char *id, struct rt_err *err)
+static int submit(struct rt_jobs *jobs, const struct rt_spec *spec, const char *original, const char *id,
+		  struct rt_err *err)
 {
 	struct rt_buf spec_text = RT_BUF_INIT, loss_text = RT_BUF_INIT, history = RT_BUF_INIT;
 	json_t *spec_json = rt_spec_json(spec), *loss_json = rt_spec_loss_json(spec);
@@ -91,21 +102,31 @@ static int submit(struct rt_jobs *jobs, const struct rt_spec *spec, const char *
 	rt_buf_char(&history, '[');
 	history_entry(&history, RT_JOB_QUEUED, NULL, now, "");
 	rt_buf_char(&history, ']');
-	if (rt_buf_check(&spec_text, err) < 0 || rt_buf_check(&loss_text, err) < 0 || rt_buf_check(&history, err) < 0)
+	if (rt_buf_check(&spec_text, err) < 0 || rt_buf_check(&loss_text, err) < 0 ||
+	    rt_buf_check(&history, err) < 0)
 		goto out;
 	if (rt_store_jobs_count(jobs->store, RT_JOB_QUEUED, &waiting, err) < 0)
 		goto out;
 	if (waiting >= RT_JOBS_QUEUED_MAX) {
-		rt_fail(err, RT_UNAVAILABLE, "%lld jobs are waiting, which is all that the queue takes; try again later",
+		rt_fail(err, RT_UNAVAILABLE,
+			"%lld jobs are waiting, which is all that the queue takes; try again later",
 			(long long)waiting);
 		goto out;
 	}
 	{
 		const struct rt_job job = {
-			.id = (char *)(uintptr_t)id, .name = spec->name, .status = RT_JOB_QUEUED, .priority = spec->priority,
-			.spec = spec_text.data, .original_spec = (char *)(uintptr_t)original, .loss = loss_text.data,
+			.id = (char *)(uintptr_t)id,
+			.name = spec->name,
+			.status = RT_JOB_QUEUED,
+			.priority = spec->priority,
+			.spec = spec_text.data,
+			.original_spec = (char *)(uintptr_t)original,
+			.loss = loss_text.data,
 			.max_runtime_s = spec->max_runtime_s < 0 ? RT_SQL_NO_INT : spec->max_runtime_s,
-			.history = history.data, .created_ms = now, .updated_ms = now, .total_epochs = spec->epochs,
+			.history = history.data,
+			.created_ms = now,
+			.updated_ms = now,
+			.total_epochs = spec->epochs,
 		};
 
 		if (rt_store_job_add(jobs->store, &job, spec->tags, spec->tag_count, err) < 0)
@@ -121,8 +142,8 @@ out:
 	return rc;
 }
 
-int rt_jobs_submit(struct rt_jobs *jobs, const struct rt_spec *spec, const char *original, char ret_id[RT_ID_SIZE],
-		   struct rt_err *err)
+int rt_jobs_submit(struct rt_jobs *jobs, const struct rt_spec *spec, const char *original,
+		   char ret_id[RT_ID_SIZE], struct rt_err *err)
 {
 	char id[RT_ID_SIZE];
 	int rc;
@@ -153,18 +174,19 @@ static int move(struct rt_jobs *jobs, const struct rt_job *job, enum rt_job_move
 	if (error)
 		rt_json_write(&error_text, error, 0);
 	if (rt_buf_check(&entry, err) == 0 && rt_buf_check(&error_text, err) == 0 &&
-	    rt_store_job_set_status(jobs->store, job->id, to, NULL, entry.data, error_text.data, now, err) == 0 &&
+	    rt_store_job_set_status(jobs->store, job->id, to, NULL, entry.data, error_text.data, now, err) ==
+		    0 &&
 	    (to != RT_JOB_SUCCEEDED ||
 	     rt_store_job_set_progress(jobs->store, job->id, 100, RT_SQL_NO_INT, NAN, now, err) == 0))
-		rc = tell_status(jobs, job->id, job->run_id, job->attempt, to, rt_job_status_word(job->status), error, message,
-				 err);
+		rc = tell_status(jobs, job->id, job->run_id, job->attempt, to,
+				 rt_job_status_word(job->status), error, message, err);
 	rt_buf_release(&entry);
 	rt_buf_release(&error_text);
 	return rc;
 }
 
-int rt_jobs_move(struct rt_jobs *jobs, const char *job_id, enum rt_job_move how, const char *message, const json_t *error,
-		 enum rt_job_status *ret_status, struct rt_err *err)
+int rt_jobs_move(struct rt_jobs *jobs, const char *job_id, enum rt_job_move how, const char *message,
+		 const json_t *error, enum rt_job_status *ret_status, struct rt_err *err)
 {
 	enum rt_job_status to;
 	struct rt_job job;
@@ -192,8 +214,9 @@ static enum rt_code code_of_reason(const char *reason)
 		const char *reason;
 		enum rt_code code;
 	} rows[] = {
-		{ "bad_input", RT_UNPROCESSABLE }, { "out_of_memory", RT_NO_MEMORY }, { "disk_full", RT_DISK_FULL },
-		{ "diverged", RT_DIVERGED },	   { "deadline", RT_CANCELLED },      { "worker_lost", RT_UNAVAILABLE },
+		{ "bad_input", RT_UNPROCESSABLE },     { "out_of_memory", RT_NO_MEMORY },
+		{ "disk_full", RT_DISK_FULL },	       { "diverged", RT_DIVERGED },
+		{ "deadline", RT_CANCELLED },	       { "worker_lost", RT_UNAVAILABLE },
 		{ "hub_unavailable", RT_UNAVAILABLE },
 	};
 
@@ -225,8 +248,8 @@ json_t *rt_jobs_error_json(const char *reason, const char *message, const json_t
 	return NULL;
 }
 
-int rt_jobs_fail(struct rt_jobs *jobs, const char *job_id, const char *reason, const char *message, const json_t *errors,
-		 struct rt_err *err)
+int rt_jobs_fail(struct rt_jobs *jobs, const char *job_id, const char *reason, const char *message,
+		 const json_t *errors, struct rt_err *err)
 {
 	json_t *error = rt_jobs_error_json(reason, message, errors);
 	int rc;
@@ -259,7 +282,9 @@ static int take(struct rt_jobs *jobs, struct rt_job *job, struct rt_run_row *run
 int rt_jobs_take(struct rt_jobs *jobs, const char *job_id, const char *token_sha256, struct rt_run_row *ret,
 		 struct rt_err *err)
 {
-	struct rt_run_row run = { .pid = RT_SQL_NO_INT, .pid_start = RT_SQL_NO_INT, .ended_ms = RT_SQL_NO_INT };
+	struct rt_run_row run = { .pid = RT_SQL_NO_INT,
+				  .pid_start = RT_SQL_NO_INT,
+				  .ended_ms = RT_SQL_NO_INT };
 	struct rt_job job;
 	int rc;
 

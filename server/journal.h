@@ -16,7 +16,8 @@ struct rt_journal {
 	int64_t after;
 };
 
-int rt_journal_open(const char *path, int64_t after_seq, struct rt_journal *ret, struct rt_err *err); /* RT_NOT_FOUND */
+int rt_journal_open(const char *path, int64_t after_seq, struct rt_journal *ret,
+		    struct rt_err *err); /* RT_NOT_FOUND */
 /* 1 and the next event (rt_event_release), 0 at the end (a line without its newline is not there yet), -1 RT_INVALID. */
 int rt_journal_next(struct rt_journal *j, struct rt_event *ret, struct rt_err *err);
 void rt_journal_close(struct rt_journal *j);

@@ -5,9 +5,9 @@
 #include <string.h>
 
 static const char *const status_words[RT_JOB_STATUS_COUNT] = {
-	[RT_JOB_VALIDATING] = "validating", [RT_JOB_QUEUED] = "queued",	      [RT_JOB_RUNNING] = "running",
-	[RT_JOB_PAUSING] = "pausing",	    [RT_JOB_PAUSED] = "paused",	      [RT_JOB_CANCELLING] = "cancelling",
-	[RT_JOB_SUCCEEDED] = "succeeded",   [RT_JOB_FAILED] = "failed",	      [RT_JOB_CANCELLED] = "cancelled",
+	[RT_JOB_VALIDATING] = "validating", [RT_JOB_QUEUED] = "queued", [RT_JOB_RUNNING] = "running",
+	[RT_JOB_PAUSING] = "pausing",	    [RT_JOB_PAUSED] = "paused", [RT_JOB_CANCELLING] = "cancelling",
+	[RT_JOB_SUCCEEDED] = "succeeded",   [RT_JOB_FAILED] = "failed", [RT_JOB_CANCELLED] = "cancelled",
 };
 
 static const char *const move_words[RT_MOVE_COUNT] = {
@@ -98,8 +98,9 @@ int rt_life_move(enum rt_job_status from, enum rt_job_move move, enum rt_job_sta
 			return 0;
 		}
 		if (n < sizeof fine)
-			n += (size_t)snprintf(fine + n, sizeof fine - n, "%s%s", n ? ", " : "", status_words[moves[i].from]);
+			n += (size_t)snprintf(fine + n, sizeof fine - n, "%s%s", n ? ", " : "",
+					      status_words[moves[i].from]);
 	}
-	return rt_fail(err, RT_CONFLICT, "the job is %s; %s is possible while it is %s; possible now: %s", status_words[from],
-		       move_words[move], fine, allowed_now(from));
+	return rt_fail(err, RT_CONFLICT, "the job is %s; %s is possible while it is %s; possible now: %s",
+		       status_words[from], move_words[move], fine, allowed_now(from));
 }

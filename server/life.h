@@ -36,20 +36,20 @@ enum rt_job_status {
 #define RT_JOB_STATUS_COUNT (RT_JOB_CANCELLED + 1)
 
 enum rt_job_move {
-	RT_MOVE_ACCEPT,  /* the checks are done */
-	RT_MOVE_TAKE,    /* a slot is free */
+	RT_MOVE_ACCEPT,	 /* the checks are done */
+	RT_MOVE_TAKE,	 /* a slot is free */
 	RT_MOVE_REQUEUE, /* the server is going down: the job runs again when it is back */
-	RT_MOVE_PAUSE,   /* a user asks */
-	RT_MOVE_PAUSED,  /* the worker has stopped at a checkpoint */
-	RT_MOVE_RESUME,  /* a user asks */
-	RT_MOVE_CANCEL,  /* a user asks; again is fine */
+	RT_MOVE_PAUSE,	 /* a user asks */
+	RT_MOVE_PAUSED,	 /* the worker has stopped at a checkpoint */
+	RT_MOVE_RESUME,	 /* a user asks */
+	RT_MOVE_CANCEL,	 /* a user asks; again is fine */
 	RT_MOVE_STOPPED, /* the worker has stopped and keeps what it has */
 	RT_MOVE_SUCCEED,
 	RT_MOVE_FAIL,
 };
 #define RT_MOVE_COUNT (RT_MOVE_FAIL + 1)
 
-const char *rt_job_status_word(enum rt_job_status status);          /* "queued"; static */
+const char *rt_job_status_word(enum rt_job_status status);	    /* "queued"; static */
 int rt_job_status_parse(const char *word, enum rt_job_status *ret); /* -1: no such status */
 bool rt_job_status_is_final(enum rt_job_status status);
 const char *rt_job_move_word(enum rt_job_move move); /* "cancel"; static */

@@ -37,22 +37,27 @@ int rt_manifest_check(const json_t *files, struct rt_err *err)
 	size_t n = json_array_size(files);
 
 	if (!json_is_array(files) || n == 0 || n > RT_MANIFEST_FILES_MAX)
-		return rt_fail(err, RT_INVALID, "a checkpoint must have 1 to %d files (got %zu)", RT_MANIFEST_FILES_MAX, n);
+		return rt_fail(err, RT_INVALID, "a checkpoint must have 1 to %d files (got %zu)",
+			       RT_MANIFEST_FILES_MAX, n);
 	for (size_t i = 0; i < n; i++) {
 		const json_t *f = json_array_get(files, i);
 		const json_t *name = json_object_get(f, "name"), *size = json_object_get(f, "size_bytes");
 
 		if (!json_is_string(name) || strlen(json_string_value(name)) != json_string_length(name) ||
 		    !name_is_safe(json_string_value(name)))
-			return rt_fail(err, RT_INVALID, "a checkpoint's file has a name that is not allowed: '%.64s'",
+			return rt_fail(err, RT_INVALID,
+				       "a checkpoint's file has a name that is not allowed: '%.64s'",
 				       json_is_string(name) ? json_string_value(name) : "");
 		if (!json_is_integer(size) || json_integer_value(size) < 0)
-			return rt_fail(err, RT_INVALID, "a checkpoint's file '%s' has no size", json_string_value(name));
+			return rt_fail(err, RT_INVALID, "a checkpoint's file '%s' has no size",
+				       json_string_value(name));
 		if (!is_sha256(json_string_value(json_object_get(f, "sha256"))))
-			return rt_fail(err, RT_INVALID, "a checkpoint's file '%s' has no SHA-256", json_string_value(name));
+			return rt_fail(err, RT_INVALID, "a checkpoint's file '%s' has no SHA-256",
+				       json_string_value(name));
 		for (size_t k = 0; k < i; k++) {
 			if (strcmp(rt_manifest_at(files, k).name, json_string_value(name)) == 0)
-				return rt_fail(err, RT_INVALID, "a checkpoint lists '%s' twice", json_string_value(name));
+				return rt_fail(err, RT_INVALID, "a checkpoint lists '%s' twice",
+					       json_string_value(name));
 		}
 	}
 	return 0;

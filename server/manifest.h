@@ -16,7 +16,7 @@
 int rt_manifest_check(const json_t *files, struct rt_err *err);
 
 struct rt_manifest_file {
-	const char *name;   /* borrowed from the manifest */
+	const char *name; /* borrowed from the manifest */
 	int64_t size_bytes;
 	const char *sha256; /* 64 lower-case hexadecimal digits */
 };

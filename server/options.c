@@ -25,8 +25,9 @@ static int number(const char *name, const char *text, long low, long high, int *
 	long v = strtol(text, &end, 10);
 
 	if (end == text || *end || v < low || v > high)
-		return rt_fail(err, RT_INVALID, "--%s must be a whole number between %ld and %ld (got '%.40s')", name, low, high,
-			       text);
+		return rt_fail(err, RT_INVALID,
+			       "--%s must be a whole number between %ld and %ld (got '%.40s')", name, low,
+			       high, text);
 	*ret = (int)v;
 	return 0;
 }
@@ -35,11 +36,16 @@ int rt_options_parse(int argc, char **argv, struct rt_options *ret, struct rt_er
 {
 	enum { DATA = 256, LISTEN, SLOTS, ROOT, WORKER, GRACE, VERBOSE, VERSION, HELP };
 	static const struct option known[] = {
-		{ "data", required_argument, NULL, DATA },	  { "listen", required_argument, NULL, LISTEN },
-		{ "slots", required_argument, NULL, SLOTS },	  { "models-root", required_argument, NULL, ROOT },
-		{ "worker", required_argument, NULL, WORKER },	  { "stop-grace", required_argument, NULL, GRACE },
-		{ "verbose", no_argument, NULL, VERBOSE },	  { "version", no_argument, NULL, VERSION },
-		{ "help", no_argument, NULL, HELP },		  { NULL, 0, NULL, 0 },
+		{ "data", required_argument, NULL, DATA },
+		{ "listen", required_argument, NULL, LISTEN },
+		{ "slots", required_argument, NULL, SLOTS },
+		{ "models-root", required_argument, NULL, ROOT },
+		{ "worker", required_argument, NULL, WORKER },
+		{ "stop-grace", required_argument, NULL, GRACE },
+		{ "verbose", no_argument, NULL, VERBOSE },
+		{ "version", no_argument, NULL, VERSION },
+		{ "help", no_argument, NULL, HELP },
+		{ NULL, 0, NULL, 0 },
 	};
 	struct rt_options o = { .listen = "127.0.0.1:8080", .slots = 1, .stop_grace_s = 30 };
 	int c;
@@ -60,7 +66,8 @@ int rt_options_parse(int argc, char **argv, struct rt_options *ret, struct rt_er
 			break;
 		case ROOT:
 			if (o.models_root_count == RT_ROOTS_MAX)
-				return rt_fail(err, RT_INVALID, "--models-root may be given at most %d times", RT_ROOTS_MAX);
+				return rt_fail(err, RT_INVALID, "--models-root may be given at most %d times",
+					       RT_ROOTS_MAX);
 			o.models_roots[o.models_root_count++] = optarg;
 			break;
 		case WORKER:
@@ -80,7 +87,8 @@ int rt_options_parse(int argc, char **argv, struct rt_options *ret, struct rt_er
 			o.help = true;
 			break;
 		default:
-			return rt_fail(err, RT_INVALID, "cannot use the option %s (see --help)", argv[optind - 1]);
+			return rt_fail(err, RT_INVALID, "cannot use the option %s (see --help)",
+				       argv[optind - 1]);
 		}
 	}
 	if (optind < argc)

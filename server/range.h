@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 enum rt_range {
-	RT_RANGE_WHOLE,		/* no range, or one that is to be ignored: several, another unit, nonsense */
+	RT_RANGE_WHOLE, /* no range, or one that is to be ignored: several, another unit, nonsense */
 	RT_RANGE_PART,
 	RT_RANGE_UNSATISFIABLE, /* it begins behind the end */
 };

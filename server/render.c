@@ -144,7 +144,8 @@ void rt_render_epoch(struct rt_buf *out, const char *job_id, const struct rt_epo
 	}
 }
 
-void rt_render_checkpoint(struct rt_buf *out, const struct rt_checkpoint *c, const char *best_id, const char *last_id)
+void rt_render_checkpoint(struct rt_buf *out, const struct rt_checkpoint *c, const char *best_id,
+			  const char *last_id)
 {
 	rt_buf_str(out, "{\"object\":\"checkpoint\"");
 	text(out, "id", c->id);
@@ -161,7 +162,8 @@ void rt_render_checkpoint(struct rt_buf *out, const struct rt_checkpoint *c, con
 	raw(out, "files", c->files);
 	key(out, "links");
 	rt_buf_fmt(out,
-		   "{\"self\":\"/v1/jobs/%s/checkpoints/%s\",\"files\":\"/v1/jobs/%s/checkpoints/%s/files/{name}\","
+		   "{\"self\":\"/v1/jobs/%s/checkpoints/%s\",\"files\":\"/v1/jobs/%s/checkpoints/%s/files/"
+		   "{name}\","
 		   "\"archive\":\"/v1/jobs/%s/checkpoints/%s.tar\"}}",
 		   c->job_id, c->id, c->job_id, c->id, c->job_id, c->id);
 }

@@ -12,7 +12,8 @@ void rt_render_job(struct rt_buf *out, const struct rt_job *job);
 void rt_render_event(struct rt_buf *out, const struct rt_event_row *row); /* on one line */
 void rt_render_epoch(struct rt_buf *out, const char *job_id, const struct rt_epoch_row *row);
 /* best_id, last_id: the job's, to say which one this is. */
-void rt_render_checkpoint(struct rt_buf *out, const struct rt_checkpoint *c, const char *best_id, const char *last_id);
+void rt_render_checkpoint(struct rt_buf *out, const struct rt_checkpoint *c, const char *best_id,
+			  const char *last_id);
 
 /* {"object":"list","data":[ … items … ],"first_id":…,"last_id":…,"has_more":…} */
 struct rt_render_list {

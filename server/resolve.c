@@ -65,21 +65,22 @@ static const char *list_roots(const struct rt_roots *roots, char out[256])
 	return out;
 }
 
-static char *resolve_path(const struct rt_roots *roots, const char *field, const char *pointer, const char *value,
-			  bool must_be_dir, struct rt_problems *p)
+static char *resolve_path(const struct rt_roots *roots, const char *field, const char *pointer,
+			  const char *value, bool must_be_dir, struct rt_problems *p)
 {
 	char *real = realpath(value, NULL), list[256];
 	int why = errno;
 
 	/* What lies outside is not told apart from what is not there. */
 	if (real ? !allowed(roots, real) : strstr(value, "/..") || !allowed(roots, value)) {
-		rt_problems_add(p, pointer, NULL, "%s: '%.200s' is not below an allowed folder (allowed: %s)", field, value,
-				list_roots(roots, list));
+		rt_problems_add(p, pointer, NULL, "%s: '%.200s' is not below an allowed folder (allowed: %s)",
+				field, value, list_roots(roots, list));
 	} else if (!real) {
 		rt_problems_add(p, pointer, NULL, "%s: cannot use '%.300s': %s", field, value, strerror(why));
 	} else if (must_be_dir && !rt_file_is_dir(real)) {
-		rt_problems_add(p, pointer, NULL, "%s: '%.300s' is a file; a model is a folder with config.json and weights", field,
-				value);
+		rt_problems_add(p, pointer, NULL,
+				"%s: '%.300s' is a file; a model is a folder with config.json and weights",
+				field, value);
 	} else {
 		return real;
 	}
@@ -87,8 +88,8 @@ static char *resolve_path(const struct rt_roots *roots, const char *field, const
 	return NULL;
 }
 
-static char *resolve_job(const struct rt_roots *roots, struct rt_store *st, const char *field, const char *pointer,
-			 const char *id, struct rt_problems *p)
+static char *resolve_job(const struct rt_roots *roots, struct rt_store *st, const char *field,
+			 const char *pointer, const char *id, struct rt_problems *p)
 {
 	struct rt_err err = RT_ERR_INIT;
 	struct rt_job job;
@@ -101,7 +102,9 @@ static char *resolve_job(const struct rt_roots *roots, struct rt_store *st, cons
 	if (!job.best_checkpoint_id) {
 		rt_problems_add(p, pointer, NULL, "%s: %s is %s and has no checkpoint%s", field, id,
 				rt_job_status_word(job.status),
-				rt_job_status_is_final(job.status) ? "" : " yet; wait until it has finished an epoch");
+				rt_job_status_is_final(job.status)
+					? ""
+					: " yet; wait until it has finished an epoch");
 	} else {
 		/* run_id is the run that wrote it: a new attempt begins without a best checkpoint. */
 		run = rt_path_join(roots->runs_dir, job.run_id);
@@ -110,7 +113,8 @@ static char *resolve_job(const struct rt_roots *roots, struct rt_store *st, cons
 		free(run);
 		free(folder);
 		if (!path || !rt_file_is_dir(path)) {
-			rt_problems_add(p, pointer, NULL, "%s: the best checkpoint of %s is not there", field, id);
+			rt_problems_add(p, pointer, NULL, "%s: the best checkpoint of %s is not there", field,
+					id);
 			free(path);
 			path = NULL;
 		}
@@ -119,8 +123,8 @@ static char *resolve_job(const struct rt_roots *roots, struct rt_store *st, cons
 	return path;
 }
 
-static char *resolve_one(const struct rt_roots *roots, struct rt_store *st, const char *field, const char *value,
-			 bool is_model, struct rt_problems *p)
+static char *resolve_one(const struct rt_roots *roots, struct rt_store *st, const char *field,
+			 const char *value, bool is_model, struct rt_problems *p)
 {
 	char pointer[40], list[256];
 
@@ -132,19 +136,22 @@ static char *resolve_one(const struct rt_roots *roots, struct rt_store *st, cons
 	if (rt_id_is(value, "job") && is_model)
 		return resolve_job(roots, st, field, pointer, value, p);
 	if (strncmp(value, "job_", 4) == 0)
-		rt_problems_add(p, pointer, NULL, is_model ? "%s: '%.100s' is not a job's id" :
-							       "%s: '%.100s' is a job; a job is a model, not a data set",
+		rt_problems_add(p, pointer, NULL,
+				is_model ? "%s: '%.100s' is not a job's id"
+					 : "%s: '%.100s' is a job; a job is a model, not a data set",
 				field, value);
 	else
 		rt_problems_add(p, pointer, NULL,
-				"%s: '%.100s' looks like a Hub id; fetching from the Hub comes in a later version. Download it and give "
+				"%s: '%.100s' looks like a Hub id; fetching from the Hub comes in a later "
+				"version. Download it and give "
 				"its absolute path below an allowed folder (allowed: %s)%s",
-				field, value, list_roots(roots, list), is_model ? ", or the id of a job" : "");
+				field, value, list_roots(roots, list),
+				is_model ? ", or the id of a job" : "");
 	return NULL;
 }
 
-int rt_resolve(const struct rt_roots *roots, struct rt_store *st, const struct rt_spec *spec, struct rt_resolved *ret,
-	       struct rt_problems *problems, struct rt_err *err)
+int rt_resolve(const struct rt_roots *roots, struct rt_store *st, const struct rt_spec *spec,
+	       struct rt_resolved *ret, struct rt_problems *problems, struct rt_err *err)
 {
 	struct rt_resolved r;
 
@@ -156,7 +163,8 @@ int rt_resolve(const struct rt_roots *roots, struct rt_store *st, const struct r
 		rt_resolved_release(&r);
 		if (problems->n == 1)
 			return rt_fail(err, RT_UNPROCESSABLE, "%s", problems->items[0].detail);
-		return rt_fail(err, RT_UNPROCESSABLE, "%zu fields are wrong; the first: %s", problems->n, problems->items[0].detail);
+		return rt_fail(err, RT_UNPROCESSABLE, "%zu fields are wrong; the first: %s", problems->n,
+			       problems->items[0].detail);
 	}
 	*ret = r;
 	return 0;

@@ -23,8 +23,8 @@ struct rt_resolved {
 	char *teacher, *student, *dataset;
 };
 /* Adds one problem for every id that stands for nothing, and returns -1 with RT_UNPROCESSABLE if there was one. */
-int rt_resolve(const struct rt_roots *roots, struct rt_store *st, const struct rt_spec *spec, struct rt_resolved *ret,
-	       struct rt_problems *problems, struct rt_err *err);
+int rt_resolve(const struct rt_roots *roots, struct rt_store *st, const struct rt_spec *spec,
+	       struct rt_resolved *ret, struct rt_problems *problems, struct rt_err *err);
 void rt_resolved_release(struct rt_resolved *r);
 
 /* The spec as JSON with what its ids stand for in their place: what a worker gets. New reference, or NULL. */

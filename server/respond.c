@@ -21,8 +21,8 @@ void rt_answer_header(struct rt_req *req, const char *name, const char *value)
 		MHD_add_response_header(req->response, name, value);
 }
 
-int rt_answer_static(struct rt_req *req, unsigned status, const char *content_type, const char *data, size_t size,
-		     struct rt_err *err)
+int rt_answer_static(struct rt_req *req, unsigned status, const char *content_type, const char *data,
+		     size_t size, struct rt_err *err)
 {
 	struct MHD_Response *response =
 		MHD_create_response_from_buffer(size, (void *)(uintptr_t)data, MHD_RESPMEM_PERSISTENT);
@@ -35,7 +35,8 @@ int rt_answer_static(struct rt_req *req, unsigned status, const char *content_ty
 	return 0;
 }
 
-int rt_answer(struct rt_req *req, unsigned status, const char *content_type, struct rt_buf *body, struct rt_err *err)
+int rt_answer(struct rt_req *req, unsigned status, const char *content_type, struct rt_buf *body,
+	      struct rt_err *err)
 {
 	struct MHD_Response *response = NULL;
 	size_t n = body->len;
@@ -85,7 +86,8 @@ void rt_answer_error(struct rt_req *req, const struct rt_err *err)
 		MHD_destroy_response(req->response);
 		req->response = NULL;
 	}
-	rt_problem_write(&body, code, err->code == RT_OK ? "the request failed for an unknown reason" : err->msg,
+	rt_problem_write(&body, code,
+			 err->code == RT_OK ? "the request failed for an unknown reason" : err->msg,
 			 req->target.path, req->id, req->problems);
 	if (rt_answer(req, (unsigned)rt_code_http(code), "application/problem+json", &body, &no_memory) < 0)
 		return;

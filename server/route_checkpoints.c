@@ -58,15 +58,19 @@ int rt_route_checkpoints_list(struct rt_req *req, struct rt_err *err)
 /* ---- which checkpoint ---- */
 
 /* best or last: redirects to the same address with the id in its place. tail: what follows the id in the address. */
-static int redirect(struct rt_req *req, const struct rt_job *job, const char *word, const char *tail, struct rt_err *err)
+static int redirect(struct rt_req *req, const struct rt_job *job, const char *word, const char *tail,
+		    struct rt_err *err)
 {
 	const char *id = strcmp(word, "best") == 0 ? job->best_checkpoint_id : job->last_checkpoint_id;
 	struct rt_buf location = RT_BUF_INIT;
 	int rc = -1;
 
 	if (!id)
-		return rt_fail(err, RT_NOT_FOUND, "the job is %s and has no checkpoint%s", rt_job_status_word(job->status),
-			       rt_job_status_is_final(job->status) ? "" : " yet; the first comes with the first epoch");
+		return rt_fail(err, RT_NOT_FOUND, "the job is %s and has no checkpoint%s",
+			       rt_job_status_word(job->status),
+			       rt_job_status_is_final(job->status)
+				       ? ""
+				       : " yet; the first comes with the first epoch");
 	rt_buf_fmt(&location, "/v1/jobs/%s/checkpoints/%s%s", job->id, id, tail);
 	if (rt_buf_check(&location, err) == 0)
 		rc = rt_answer_redirect(req, location.data, err);
@@ -75,7 +79,8 @@ static int redirect(struct rt_req *req, const struct rt_job *job, const char *wo
 }
 
 /* 1: *ret is the checkpoint that the address names (release it with its job). 0: answered with a redirect. -1. */
-static int find(struct rt_req *req, const char *tail, struct rt_job *ret_job, struct rt_checkpoint *ret, struct rt_err *err)
+static int find(struct rt_req *req, const char *tail, struct rt_job *ret_job, struct rt_checkpoint *ret,
+		struct rt_err *err)
 {
 	static const char *const known[] = { NULL };
 	const char *id = req->params.value[1];
@@ -91,8 +96,10 @@ static int find(struct rt_req *req, const char *tail, struct rt_job *ret_job, st
 		rc = rt_store_checkpoint_get(req->server->store, job.id, id, ret, err) < 0 ? -1 : 1;
 		if (rc == 1 && ret->deleted_ms != RT_SQL_NO_INT) {
 			rt_checkpoint_release(ret);
-			rc = rt_fail(err, RT_GONE, "checkpoint %s was removed to keep save_total_limit; GET /v1/jobs/%s/checkpoints lists "
-						   "those that are there",
+			rc = rt_fail(err, RT_GONE,
+				     "checkpoint %s was removed to keep save_total_limit; GET "
+				     "/v1/jobs/%s/checkpoints lists "
+				     "those that are there",
 				     id, job.id);
 		}
 	}
@@ -135,9 +142,11 @@ struct part {
 };
 
 /* Looks at If-None-Match, If-Range and Range. 1: *ret is to be sent. 0: answered with 304 or 416. */
-static int choose_part(struct rt_req *req, const char *etag, int64_t size, struct part *ret, struct rt_err *err)
+static int choose_part(struct rt_req *req, const char *etag, int64_t size, struct part *ret,
+		       struct rt_err *err)
 {
-	const char *none_match = rt_req_header(req, "If-None-Match"), *if_range = rt_req_header(req, "If-Range");
+	const char *none_match = rt_req_header(req, "If-None-Match"),
+		   *if_range = rt_req_header(req, "If-Range");
 	const char *range = strcmp(req->method, "GET") == 0 ? rt_req_header(req, "Range") : NULL;
 	char content_range[40];
 
@@ -162,8 +171,8 @@ static int choose_part(struct rt_req *req, const char *etag, int64_t size, struc
 	return 0;
 }
 
-static void add_headers(struct rt_req *req, const char *etag, const char *type, const char *name, const struct part *part,
-			int64_t size)
+static void add_headers(struct rt_req *req, const char *etag, const char *type, const char *name,
+			const struct part *part, int64_t size)
 {
 	struct rt_buf text = RT_BUF_INIT;
 
@@ -179,8 +188,8 @@ static void add_headers(struct rt_req *req, const char *etag, const char *type, 
 	}
 	if (req->status == 206) {
 		rt_buf_clear(&text);
-		rt_buf_fmt(&text, "bytes %lld-%lld/%lld", (long long)part->start, (long long)(part->start + part->length - 1),
-			   (long long)size);
+		rt_buf_fmt(&text, "bytes %lld-%lld/%lld", (long long)part->start,
+			   (long long)(part->start + part->length - 1), (long long)size);
 		rt_answer_header(req, "Content-Range", rt_buf_text(&text));
 	}
 	rt_buf_release(&text);
@@ -219,7 +228,8 @@ static const char *type_of(const char *name)
 }
 
 /* The file of a manifest, if it still is as it was written. */
-static int open_file(struct rt_req *req, const struct rt_checkpoint *c, const struct rt_manifest_file *f, struct rt_err *err)
+static int open_file(struct rt_req *req, const struct rt_checkpoint *c, const struct rt_manifest_file *f,
+		     struct rt_err *err)
 {
 	char *folder = folder_of(req, c), *path = folder ? rt_path_join(folder, f->name) : NULL;
 	int fd = path ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
@@ -248,7 +258,8 @@ static int answer_file(struct rt_req *req, const struct rt_checkpoint *c, const 
 	snprintf(etag, sizeof etag, "\"%s\"", f->sha256);
 	rc = choose_part(req, etag, f->size_bytes, &part, err);
 	if (rc == 1) {
-		response = MHD_create_response_from_fd_at_offset64((uint64_t)part.length, fd, (uint64_t)part.start);
+		response = MHD_create_response_from_fd_at_offset64((uint64_t)part.length, fd,
+								   (uint64_t)part.start);
 		if (!response) {
 			close(fd);
 			return rt_fail(err, RT_NO_MEMORY, "no memory for the answer");
@@ -275,7 +286,8 @@ int rt_route_checkpoint_file(struct rt_req *req, struct rt_err *err)
 	int rc;
 
 	snprintf(tail, sizeof tail, "/files/%s", name);
-	for (const char *p = name; *p; p++) { /* what is in a manifest needs no escape, and nothing else exists */
+	for (const char *p = name; *p;
+	     p++) { /* what is in a manifest needs no escape, and nothing else exists */
 		if (*p <= 0x20 || (unsigned char)*p >= 0x7F || strchr("\\\"%?#", *p))
 			return rt_fail(err, RT_NOT_FOUND, "a checkpoint has no file '%.100s'", name);
 	}
@@ -315,7 +327,8 @@ static void free_archive(void *cls)
 	free(a);
 }
 
-static int answer_archive(struct rt_req *req, const struct rt_checkpoint *c, struct rt_tar *tar, struct rt_err *err)
+static int answer_archive(struct rt_req *req, const struct rt_checkpoint *c, struct rt_tar *tar,
+			  struct rt_err *err)
 {
 	char hash[RT_SHA256_SIZE], etag[80], name[RT_ID_SIZE + 8];
 	int64_t size = rt_tar_size(tar);
@@ -324,7 +337,8 @@ static int answer_archive(struct rt_req *req, const struct rt_checkpoint *c, str
 	struct part part;
 	int rc;
 
-	rt_sha256(c->files, strlen(c->files), hash); /* which names every byte: names, sizes and hashes of all files */
+	rt_sha256(c->files, strlen(c->files),
+		  hash); /* which names every byte: names, sizes and hashes of all files */
 	snprintf(etag, sizeof etag, "\"tar-%s\"", hash);
 	snprintf(name, sizeof name, "%s.tar", c->id);
 	rc = choose_part(req, etag, size, &part, err);
@@ -335,7 +349,8 @@ static int answer_archive(struct rt_req *req, const struct rt_checkpoint *c, str
 			return rt_fail(err, RT_NO_MEMORY, "no memory for the answer");
 		}
 		*archive = (struct archive){ .tar = tar, .start = part.start };
-		response = MHD_create_response_from_callback((uint64_t)part.length, BLOCK_BYTES, read_archive, archive, free_archive);
+		response = MHD_create_response_from_callback((uint64_t)part.length, BLOCK_BYTES, read_archive,
+							     archive, free_archive);
 		if (!response) {
 			free_archive(archive);
 			return rt_fail(err, RT_NO_MEMORY, "no memory for the answer");

@@ -56,8 +56,8 @@ static int answer_page(struct rt_req *req, const struct rt_stream_start *which, 
 		return -1;
 	page.limit = (size_t)limit;
 	rt_render_list_begin(&page.list);
-	rc = rt_store_events_read(req->server->store, which->job_id, after, which->job_count ? INT64_MAX : limit + 1, add_event,
-				  &page, err);
+	rc = rt_store_events_read(req->server->store, which->job_id, after,
+				  which->job_count ? INT64_MAX : limit + 1, add_event, &page, err);
 	rt_render_list_end(&page.list, page.more);
 	if (rc == 0)
 		rc = rt_answer_json(req, 200, &page.list.out, err);
@@ -96,7 +96,8 @@ static int64_t last_event_id(struct rt_req *req)
 		return -1;
 	errno = 0;
 	v = strtoll(text, &end, 10);
-	if (*end || errno || v < 0 || v > req->server->streams.committed || strspn(text, "0123456789") != strlen(text))
+	if (*end || errno || v < 0 || v > req->server->streams.committed ||
+	    strspn(text, "0123456789") != strlen(text))
 		return -2;
 	return v;
 }
@@ -109,7 +110,8 @@ static void add_snapshot_job(void *arg, const struct rt_job *job)
 	rt_render_job(&list->out, job);
 }
 
-static int answer_job_stream(struct rt_req *req, struct rt_job *job, struct rt_stream_start *start, struct rt_err *err)
+static int answer_job_stream(struct rt_req *req, struct rt_job *job, struct rt_stream_start *start,
+			     struct rt_err *err)
 {
 	int64_t last_id = last_event_id(req), last = 0;
 	struct rt_buf snapshot = RT_BUF_INIT;
@@ -140,7 +142,8 @@ int rt_route_job_events(struct rt_req *req, struct rt_err *err)
 	struct rt_job job;
 	int rc;
 
-	if (rt_target_only(&req->target, known, err) < 0 || rt_store_job_get(req->server->store, start.job_id, &job, err) < 0)
+	if (rt_target_only(&req->target, known, err) < 0 ||
+	    rt_store_job_get(req->server->store, start.job_id, &job, err) < 0)
 		return -1;
 	rc = wants_stream(req) ? answer_job_stream(req, &job, &start, err) : answer_page(req, &start, err);
 	rt_job_release(&job);
@@ -148,7 +151,8 @@ int rt_route_job_events(struct rt_req *req, struct rt_err *err)
 }
 
 /* "job_…,job_…" */
-static int parse_jobs(const char *text, char jobs[RT_STREAM_JOBS_MAX][RT_ID_SIZE], size_t *ret_n, struct rt_err *err)
+static int parse_jobs(const char *text, char jobs[RT_STREAM_JOBS_MAX][RT_ID_SIZE], size_t *ret_n,
+		      struct rt_err *err)
 {
 	size_t n = 0;
 
@@ -159,7 +163,8 @@ static int parse_jobs(const char *text, char jobs[RT_STREAM_JOBS_MAX][RT_ID_SIZE
 			return rt_fail(err, RT_INVALID, "jobs may name at most %d jobs", RT_STREAM_JOBS_MAX);
 		snprintf(jobs[n], RT_ID_SIZE, "%.*s", (int)(len < RT_ID_SIZE ? len : RT_ID_SIZE - 1), p);
 		if (len >= RT_ID_SIZE || !rt_id_is(jobs[n], "job"))
-			return rt_fail(err, RT_INVALID, "jobs must be ids of jobs separated by commas (got '%.64s')", jobs[n]);
+			return rt_fail(err, RT_INVALID,
+				       "jobs must be ids of jobs separated by commas (got '%.64s')", jobs[n]);
 		p += len;
 		p += *p == ',';
 	}
@@ -222,7 +227,8 @@ int rt_route_job_epochs(struct rt_req *req, struct rt_err *err)
 	struct rt_job job;
 	int rc;
 
-	if (rt_target_only(&req->target, known, err) < 0 || rt_store_job_get(req->server->store, e.job_id, &job, err) < 0)
+	if (rt_target_only(&req->target, known, err) < 0 ||
+	    rt_store_job_get(req->server->store, e.job_id, &job, err) < 0)
 		return -1;
 	rt_job_release(&job);
 	rt_render_list_begin(&e.list);
@@ -280,7 +286,8 @@ int rt_route_job_logs(struct rt_req *req, struct rt_err *err)
 	struct rt_job job;
 	char *path;
 
-	if (rt_target_only(&req->target, known, err) < 0 || rt_target_int(&req->target, "tail", 1, 100000, &lines, err) < 0 ||
+	if (rt_target_only(&req->target, known, err) < 0 ||
+	    rt_target_int(&req->target, "tail", 1, 100000, &lines, err) < 0 ||
 	    rt_store_job_get(req->server->store, req->params.value[0], &job, err) < 0)
 		return -1;
 	rt_buf_str(&body, "");

@@ -31,12 +31,15 @@ static int idempotency_key(struct rt_req *req, char out[KEY_MAX + 1], struct rt_
 		if (quoted && *text == '\\' && (text[1] == '"' || text[1] == '\\'))
 			text++;
 		if (n == KEY_MAX || (unsigned char)*text < 0x20 || (unsigned char)*text >= 0x7F)
-			return rt_fail(err, RT_INVALID, "Idempotency-Key must be 1 to %d printable ASCII characters", KEY_MAX);
+			return rt_fail(err, RT_INVALID,
+				       "Idempotency-Key must be 1 to %d printable ASCII characters", KEY_MAX);
 		out[n++] = *text;
 	}
 	out[n] = '\0';
 	if (n == 0 || (quoted && strcmp(text, "\"") != 0))
-		return rt_fail(err, RT_INVALID, "Idempotency-Key must be a string such as \"8e03978e-40d5-43dd-bc93-6894a57f9324\"");
+		return rt_fail(
+			err, RT_INVALID,
+			"Idempotency-Key must be a string such as \"8e03978e-40d5-43dd-bc93-6894a57f9324\"");
 	return 0;
 }
 
@@ -44,13 +47,15 @@ static int idempotency_key(struct rt_req *req, char out[KEY_MAX + 1], struct rt_
 static int replay(struct rt_req *req, const char *key, const char *body_sha256, struct rt_err *err)
 {
 	struct rt_idempotent before;
-	int rc = rt_store_idempotent_get(req->server->store, key, req->route->pattern, rt_clock_now_ms(), &before, err);
+	int rc = rt_store_idempotent_get(req->server->store, key, req->route->pattern, rt_clock_now_ms(),
+					 &before, err);
 
 	if (rc <= 0)
 		return rc;
 	if (strcmp(before.body_sha256, body_sha256) != 0) {
 		rt_buf_release(&before.answer);
-		return rt_fail(err, RT_UNPROCESSABLE, "the Idempotency-Key was used for another body; a key stands for one request");
+		return rt_fail(err, RT_UNPROCESSABLE,
+			       "the Idempotency-Key was used for another body; a key stands for one request");
 	}
 	if (rt_answer_json(req, (unsigned)before.status, &before.answer, err) < 0)
 		return -1;
@@ -61,7 +66,8 @@ static int replay(struct rt_req *req, const char *key, const char *body_sha256, 
 }
 
 /* Both are the caller's to release on success. -1 with RT_UNPROCESSABLE: req->problems says what is wrong. */
-static int parse_and_resolve(struct rt_req *req, struct rt_spec *spec, struct rt_resolved *resolved, struct rt_err *err)
+static int parse_and_resolve(struct rt_req *req, struct rt_spec *spec, struct rt_resolved *resolved,
+			     struct rt_err *err)
 {
 	struct rt_problems *problems = rt_req_problems(req);
 	json_t *json;
@@ -104,7 +110,8 @@ static int make_job(struct rt_req *req, const struct rt_spec *spec, const char *
 
 		snprintf(row.body_sha256, sizeof row.body_sha256, "%s", body_sha256);
 		snprintf(row.location, sizeof row.location, "%s", location);
-		return rt_store_idempotent_put(s->store, key, req->route->pattern, &row, rt_clock_now_ms(), err);
+		return rt_store_idempotent_put(s->store, key, req->route->pattern, &row, rt_clock_now_ms(),
+					       err);
 	}
 	return 0;
 }
@@ -212,13 +219,15 @@ static int parse_filter(struct rt_req *req, struct rt_jobs_filter *f, const char
 		if (strcmp(t->params[i].name, "status") == 0) {
 			if (rt_job_status_parse(t->params[i].value, &status) < 0)
 				return rt_fail(err, RT_INVALID,
-					       "status must be one of validating, queued, running, pausing, paused, cancelling, succeeded, "
+					       "status must be one of validating, queued, running, pausing, "
+					       "paused, cancelling, succeeded, "
 					       "failed, cancelled (got '%.64s')",
 					       t->params[i].value);
 			f->statuses |= 1U << status;
 		} else if (strcmp(t->params[i].name, "tag") == 0) {
 			if (f->tag_count == RT_JOBS_FILTER_TAGS)
-				return rt_fail(err, RT_INVALID, "tag may be given at most %d times", RT_JOBS_FILTER_TAGS);
+				return rt_fail(err, RT_INVALID, "tag may be given at most %d times",
+					       RT_JOBS_FILTER_TAGS);
 			tags[f->tag_count++] = t->params[i].value;
 		}
 	}

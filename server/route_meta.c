@@ -36,7 +36,8 @@ int rt_route_version(struct rt_req *req, struct rt_err *err)
 	struct rt_buf body = RT_BUF_INIT;
 
 	rt_buf_fmt(&body,
-		   "{\"name\":\"retortd\",\"version\":\"%s\",\"api\":\"v1\",\"sqlite\":\"%s\",\"libuv\":\"%s\",\"libmicrohttpd\":\"%s\"}",
+		   "{\"name\":\"retortd\",\"version\":\"%s\",\"api\":\"v1\",\"sqlite\":\"%s\",\"libuv\":\"%"
+		   "s\",\"libmicrohttpd\":\"%s\"}",
 		   RT_VERSION, sqlite3_libversion(), uv_version_string(), MHD_get_version());
 	return rt_answer_json(req, 200, &body, err);
 }

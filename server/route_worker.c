@@ -46,7 +46,8 @@ int rt_route_worker_events(struct rt_req *req, struct rt_err *err)
 		rt_answer_error(req, err); /* what came before the mistake is kept */
 		return rt_answer_after_commit(req);
 	}
-	rt_buf_fmt(&body, "{\"last_seq\":%lld,\"want\":\"%s\"}", (long long)run.last_seq, rt_scheduler_want(sch, run.id));
+	rt_buf_fmt(&body, "{\"last_seq\":%lld,\"want\":\"%s\"}", (long long)run.last_seq,
+		   rt_scheduler_want(sch, run.id));
 	if (rt_answer_json(req, 200, &body, err) < 0)
 		return -1;
 	return rt_store_is_open(req->server->store) ? rt_answer_after_commit(req) : 0;

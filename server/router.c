@@ -63,11 +63,13 @@ static void allow(char list[64], const char *method)
 
 	if (strstr(list, method))
 		return;
-	snprintf(list + n, 64 - n, "%s%s%s", n ? ", " : "", method, strcmp(method, "GET") == 0 ? ", HEAD" : "");
+	snprintf(list + n, 64 - n, "%s%s%s", n ? ", " : "", method,
+		 strcmp(method, "GET") == 0 ? ", HEAD" : "");
 }
 
-const struct rt_route *rt_route_find(const struct rt_route *routes, const char *method, const struct rt_target *target,
-				     struct rt_route_params *ret, char ret_allow[64], struct rt_err *err)
+const struct rt_route *rt_route_find(const struct rt_route *routes, const char *method,
+				     const struct rt_target *target, struct rt_route_params *ret,
+				     char ret_allow[64], struct rt_err *err)
 {
 	const char *wanted = strcmp(method, "HEAD") == 0 ? "GET" : method;
 

@@ -82,7 +82,8 @@ static void on_grace_over(uv_timer_t *timer)
 {
 	struct rt_run *run = timer->data;
 
-	rt_log(RT_LOG_WARN, run->id, "the worker did not stop within %d s, killing it", run->scheduler->stop_grace_s);
+	rt_log(RT_LOG_WARN, run->id, "the worker did not stop within %d s, killing it",
+	       run->scheduler->stop_grace_s);
 	rt_process_signal(&run->process, SIGKILL);
 }
 
@@ -96,7 +97,8 @@ static void stop_run(struct rt_run *run, enum rt_stop why)
 	}
 	run->stop = why;
 	rt_process_signal(&run->process, SIGTERM);
-	set_timer(run->scheduler, &run->grace, on_grace_over, run, (uint64_t)run->scheduler->stop_grace_s * 1000);
+	set_timer(run->scheduler, &run->grace, on_grace_over, run,
+		  (uint64_t)run->scheduler->stop_grace_s * 1000);
 }
 
 static void on_deadline(uv_timer_t *timer)
@@ -132,8 +134,9 @@ static int remove_job(struct rt_scheduler *sch, const char *job_id, struct rt_er
 
 /* What the job becomes when its run has ended as `end` says: RT_RUN_GOES_ON is a worker that went without a word. reason,
  * message, errors: of a failure. */
-static int conclude(struct rt_scheduler *sch, const char *job_id, const struct rt_run *run, enum rt_job_status status,
-		    enum rt_run_end end, const char *reason, const char *message, const json_t *errors, struct rt_err *err)
+static int conclude(struct rt_scheduler *sch, const char *job_id, const struct rt_run *run,
+		    enum rt_job_status status, enum rt_run_end end, const char *reason, const char *message,
+		    const json_t *errors, struct rt_err *err)
 {
 	enum rt_stop stop = run ? run->stop : RT_STOP_NONE;
 	struct rt_jobs *jobs = sch->jobs;
@@ -145,21 +148,24 @@ static int conclude(struct rt_scheduler *sch, const char *job_id, const struct r
 	switch (stop) {
 	case RT_STOP_DEADLINE:
 		return rt_jobs_fail(jobs, job_id, "deadline",
-				    "the job ran longer than its max_runtime_s allows; its checkpoints are kept. Allow it more, or ask "
+				    "the job ran longer than its max_runtime_s allows; its checkpoints are "
+				    "kept. Allow it more, or ask "
 				    "for fewer epochs",
 				    NULL, err);
 	case RT_STOP_NONSENSE:
 		return rt_jobs_fail(jobs, job_id, "internal", run->why, NULL, err);
 	case RT_STOP_SHUTDOWN:
 		if (end != RT_RUN_FAILED)
-			return rt_jobs_move(jobs, job_id, RT_MOVE_REQUEUE, "the server was stopped; the job starts again when it is back",
+			return rt_jobs_move(jobs, job_id, RT_MOVE_REQUEUE,
+					    "the server was stopped; the job starts again when it is back",
 					    NULL, NULL, err);
 		break;
 	default:
 		break;
 	}
 	if (end == RT_RUN_CANCELLED)
-		return rt_jobs_move(jobs, job_id, RT_MOVE_STOPPED, "someone stopped the worker", NULL, NULL, err);
+		return rt_jobs_move(jobs, job_id, RT_MOVE_STOPPED, "someone stopped the worker", NULL, NULL,
+				    err);
 	return rt_jobs_fail(jobs, job_id, reason, message, errors, err);
 }
 
@@ -194,8 +200,8 @@ static void last_words(struct rt_scheduler *sch, const char *run_id, char out[22
 }
 
 /* Nothing that the worker wrote says how it ended. */
-static int conclude_lost(struct rt_scheduler *sch, const char *run_id, const char *job_id, const struct rt_run *run,
-			 enum rt_job_status status, struct rt_err *err)
+static int conclude_lost(struct rt_scheduler *sch, const char *run_id, const char *job_id,
+			 const struct rt_run *run, enum rt_job_status status, struct rt_err *err)
 {
 	char message[460], words[220];
 	int64_t number = run ? run->process.exit_signal : -1, exited = run ? run->process.exit_status : -1;
@@ -203,14 +209,18 @@ static int conclude_lost(struct rt_scheduler *sch, const char *run_id, const cha
 	last_words(sch, run_id, words);
 	if (number == SIGKILL && run->oom_kills >= 0 && rt_process_oom_kills() > run->oom_kills) {
 		snprintf(message, sizeof message,
-			 "the kernel killed the worker because memory ran short: ask for smaller batches or a shorter max_length%s", words);
-		return conclude(sch, job_id, run, status, RT_RUN_GOES_ON, "out_of_memory", message, NULL, err);
+			 "the kernel killed the worker because memory ran short: ask for smaller batches or "
+			 "a shorter max_length%s",
+			 words);
+		return conclude(sch, job_id, run, status, RT_RUN_GOES_ON, "out_of_memory", message, NULL,
+				err);
 	}
 	if (number > 0)
-		snprintf(message, sizeof message, "the worker was killed by signal %d (%s)%s", (int)number, strsignal((int)number),
-			 words);
+		snprintf(message, sizeof message, "the worker was killed by signal %d (%s)%s", (int)number,
+			 strsignal((int)number), words);
 	else if (exited >= 0)
-		snprintf(message, sizeof message, "the worker exited with status %d without saying how the run ended%s", (int)exited,
+		snprintf(message, sizeof message,
+			 "the worker exited with status %d without saying how the run ended%s", (int)exited,
 			 words);
 	else
 		snprintf(message, sizeof message, "the worker went away while the server was down%s", words);
@@ -218,8 +228,8 @@ static int conclude_lost(struct rt_scheduler *sch, const char *run_id, const cha
 }
 
 /* One event of a worker, and the job's end if it is the last. */
-static int take_event(struct rt_scheduler *sch, struct rt_run_row *row, const struct rt_event *event, bool *ret_over,
-		      struct rt_err *err)
+static int take_event(struct rt_scheduler *sch, struct rt_run_row *row, const struct rt_event *event,
+		      bool *ret_over, struct rt_err *err)
 {
 	enum rt_run_end end;
 	struct rt_job job;
@@ -234,8 +244,8 @@ static int take_event(struct rt_scheduler *sch, struct rt_run_row *row, const st
 		if (rc == 0) {
 			const char *reason = json_string_value(json_object_get(event->data, "reason"));
 
-			rc = conclude(sch, row->job_id, find(sch, row->id), job.status, end, reason, event->message,
-				      json_object_get(event->data, "errors"), err);
+			rc = conclude(sch, row->job_id, find(sch, row->id), job.status, end, reason,
+				      event->message, json_object_get(event->data, "errors"), err);
 			rt_job_release(&job);
 			*ret_over = true;
 		}
@@ -245,8 +255,8 @@ static int take_event(struct rt_scheduler *sch, struct rt_run_row *row, const st
 
 static bool is_under_way(const struct rt_job *job, const char *run_id)
 {
-	return !rt_job_status_is_final(job->status) && job->status != RT_JOB_QUEUED && job->status != RT_JOB_PAUSED &&
-	       job->run_id && strcmp(job->run_id, run_id) == 0;
+	return !rt_job_status_is_final(job->status) && job->status != RT_JOB_QUEUED &&
+	       job->status != RT_JOB_PAUSED && job->run_id && strcmp(job->run_id, run_id) == 0;
 }
 
 /* Reads the events that the worker wrote and did not get to post. */
@@ -295,8 +305,9 @@ static int end_run(struct rt_scheduler *sch, const char *run_id, const struct rt
 		rt_job_release(&job);
 		return -1;
 	}
-	rc = rt_store_run_end(st, run_id, run && run->process.exit_status >= 0 ? run->process.exit_status : RT_SQL_NO_INT,
-			      run && run->process.exit_signal > 0 ? run->process.exit_signal : RT_SQL_NO_INT, now, err);
+	rc = rt_store_run_end(
+		st, run_id, run && run->process.exit_status >= 0 ? run->process.exit_status : RT_SQL_NO_INT,
+		run && run->process.exit_signal > 0 ? run->process.exit_signal : RT_SQL_NO_INT, now, err);
 	if (rc == 0 && is_under_way(&job, run_id))
 		rc = conclude_lost(sch, run_id, row.job_id, run, job.status, err);
 	if (rc == 0 && job.delete_wanted)
@@ -356,8 +367,8 @@ struct start {
 };
 
 /* Reads the job and what its ids stand for now. -1 with RT_UNPROCESSABLE: the job cannot run; problems says why. */
-static int prepare(struct rt_scheduler *sch, const char *job_id, struct start *s, struct rt_problems *problems,
-		   struct rt_err *err)
+static int prepare(struct rt_scheduler *sch, const char *job_id, struct start *s,
+		   struct rt_problems *problems, struct rt_err *err)
 {
 	struct rt_resolved resolved;
 	unsigned char random[32];
@@ -385,7 +396,8 @@ static int prepare(struct rt_scheduler *sch, const char *job_id, struct start *s
 
 static int write_spec(struct rt_scheduler *sch, const struct start *s, struct rt_err *err)
 {
-	char *dir = rt_scheduler_path(sch, s->row.id, NULL), *path = rt_scheduler_path(sch, s->row.id, "spec.json");
+	char *dir = rt_scheduler_path(sch, s->row.id, NULL),
+	     *path = rt_scheduler_path(sch, s->row.id, "spec.json");
 	struct rt_buf text = RT_BUF_INIT;
 	int rc = -1;
 
@@ -403,15 +415,19 @@ static int write_spec(struct rt_scheduler *sch, const struct start *s, struct rt
 
 static int spawn(struct rt_scheduler *sch, const struct start *s, struct rt_run *run, struct rt_err *err)
 {
-	char *dir = rt_scheduler_path(sch, run->id, NULL), *spec = rt_scheduler_path(sch, run->id, "spec.json");
+	char *dir = rt_scheduler_path(sch, run->id, NULL),
+	     *spec = rt_scheduler_path(sch, run->id, "spec.json");
 	char *log = rt_scheduler_path(sch, run->id, "worker.log"), url[200], threads[24];
-	const char *argv[] = { sch->worker, "run", "--spec", spec, "--dir", dir, "--threads", threads, "--report", url,
-			       "--token-fd", "3", NULL };
-	struct rt_process_start start = { .program = sch->worker, .argv = argv, .secret = s->token, .log_fd = -1 };
+	const char *argv[] = { sch->worker, "run",	"--spec", spec,		"--dir", dir, "--threads",
+			       threads,	    "--report", url,	  "--token-fd", "3",	 NULL };
+	struct rt_process_start start = {
+		.program = sch->worker, .argv = argv, .secret = s->token, .log_fd = -1
+	};
 	int rc = -1;
 
 	snprintf(url, sizeof url, "%s/v1/worker/runs/%s/events", sch->url, run->id);
-	snprintf(threads, sizeof threads, "%lld", (long long)(s->spec.threads > 0 ? s->spec.threads : sch->threads));
+	snprintf(threads, sizeof threads, "%lld",
+		 (long long)(s->spec.threads > 0 ? s->spec.threads : sch->threads));
 	if (!dir || !spec || !log) {
 		rt_fail(err, RT_NO_MEMORY, "no memory to start the job");
 		goto out;
@@ -436,8 +452,10 @@ static void fail_start(struct rt_scheduler *sch, const struct start *s, const st
 	struct rt_err err = RT_ERR_INIT;
 
 	rt_log(RT_LOG_ERROR, s->job.id, "%s", why->msg);
-	if (rt_jobs_fail(sch->jobs, s->job.id, why->code == RT_DISK_FULL ? "disk_full" : "internal", why->msg, NULL, &err) < 0 ||
-	    rt_store_run_end(sch->jobs->store, s->row.id, RT_SQL_NO_INT, RT_SQL_NO_INT, rt_clock_now_ms(), &err) < 0)
+	if (rt_jobs_fail(sch->jobs, s->job.id, why->code == RT_DISK_FULL ? "disk_full" : "internal", why->msg,
+			 NULL, &err) < 0 ||
+	    rt_store_run_end(sch->jobs->store, s->row.id, RT_SQL_NO_INT, RT_SQL_NO_INT, rt_clock_now_ms(),
+			     &err) < 0)
 		rt_log(RT_LOG_ERROR, s->job.id, "%s", err.msg);
 }
 
@@ -460,7 +478,8 @@ static void launch(struct rt_scheduler *sch, const struct start *s)
 	keep_run(sch, run);
 	if (s->spec.max_runtime_s > 0 && s->spec.max_runtime_s < INT64_MAX / 1000)
 		set_timer(sch, &run->deadline, on_deadline, run, (uint64_t)s->spec.max_runtime_s * 1000);
-	if (rt_store_run_set_pid(sch->jobs->store, run->id, run->process.pid, run->process.start_ticks, &err) < 0)
+	if (rt_store_run_set_pid(sch->jobs->store, run->id, run->process.pid, run->process.start_ticks,
+				 &err) < 0)
 		rt_log(RT_LOG_WARN, run->id, "%s, ignoring", err.msg);
 	rt_log(RT_LOG_INFO, run->job_id, "%s started, process %lld", run->id, (long long)run->process.pid);
 }
@@ -531,7 +550,8 @@ void rt_scheduler_fill(struct rt_scheduler *sch)
 
 /* ---- what users ask for ---- */
 
-int rt_scheduler_cancel(struct rt_scheduler *sch, const char *job_id, enum rt_job_status *ret, struct rt_err *err)
+int rt_scheduler_cancel(struct rt_scheduler *sch, const char *job_id, enum rt_job_status *ret,
+			struct rt_err *err)
 {
 	struct rt_run *run;
 
@@ -563,7 +583,8 @@ int rt_scheduler_delete(struct rt_scheduler *sch, const char *job_id, bool *ret_
 	if (rt_store_begin(sch->jobs->store, err) < 0)
 		return -1;
 	if (rt_store_job_want_delete(sch->jobs->store, job_id, err) < 0 ||
-	    (!final && rt_jobs_move(sch->jobs, job_id, RT_MOVE_CANCEL, "the job is being deleted", NULL, &status, err) < 0)) {
+	    (!final && rt_jobs_move(sch->jobs, job_id, RT_MOVE_CANCEL, "the job is being deleted", NULL,
+				    &status, err) < 0)) {
 		rt_store_end(sch->jobs->store, false, NULL);
 		return -1;
 	}
@@ -587,7 +608,8 @@ static void stop_nonsense(struct rt_scheduler *sch, const struct rt_run_row *row
 	stop_run(run, RT_STOP_NONSENSE);
 }
 
-int rt_scheduler_report(struct rt_scheduler *sch, struct rt_run_row *row, const char *lines, size_t len, struct rt_err *err)
+int rt_scheduler_report(struct rt_scheduler *sch, struct rt_run_row *row, const char *lines, size_t len,
+			struct rt_err *err)
 {
 	struct rt_event event;
 	struct rt_job job;
@@ -612,7 +634,8 @@ int rt_scheduler_report(struct rt_scheduler *sch, struct rt_run_row *row, const 
 				rc = take_event(sch, row, &event, &over, err);
 				rt_event_release(&event);
 			}
-			if (rc < 0 && err->code == RT_CONFLICT) /* a gap: last_seq in the answer says where to go on */
+			if (rc < 0 &&
+			    err->code == RT_CONFLICT) /* a gap: last_seq in the answer says where to go on */
 				return 0;
 			if (rc < 0 && (err->code == RT_INVALID || err->code == RT_TOO_LARGE))
 				stop_nonsense(sch, row, err);
@@ -714,7 +737,8 @@ static void find_orphans(struct rt_scheduler *sch)
 	while (dir && (entry = readdir(dir))) {
 		struct rt_err err = RT_ERR_INIT;
 
-		if (rt_id_is(entry->d_name, "run") && rt_store_run_get(sch->jobs->store, entry->d_name, &row, &err) < 0 &&
+		if (rt_id_is(entry->d_name, "run") &&
+		    rt_store_run_get(sch->jobs->store, entry->d_name, &row, &err) < 0 &&
 		    err.code == RT_NOT_FOUND)
 			remove_files(sch, entry->d_name);
 	}

@@ -18,7 +18,7 @@
 /* Why a worker was told to stop; decides what its job becomes. */
 enum rt_stop {
 	RT_STOP_NONE,
-	RT_STOP_CANCEL,   /* a user wants it: cancelled */
+	RT_STOP_CANCEL,	  /* a user wants it: cancelled */
 	RT_STOP_DEADLINE, /* max_runtime_s is over: failed */
 	RT_STOP_SHUTDOWN, /* the server goes down: queued again */
 	RT_STOP_NONSENSE, /* it sent what makes no sense: failed */
@@ -30,7 +30,7 @@ struct rt_run {
 	struct rt_process process;
 	uv_timer_t *deadline, *grace; /* on the heap, NULL before they are set */
 	enum rt_stop stop;
-	char why[512]; /* RT_STOP_NONSENSE: what it was */
+	char why[512];	   /* RT_STOP_NONSENSE: what it was */
 	int64_t oom_kills; /* of the machine when it started */
 	struct rt_run *next;
 };
@@ -56,7 +56,8 @@ int rt_scheduler_recover(struct rt_scheduler *sch, struct rt_err *err);
 void rt_scheduler_fill(struct rt_scheduler *sch);
 
 /* Cancels a job in any state that allows it. 0 and the new status. */
-int rt_scheduler_cancel(struct rt_scheduler *sch, const char *job_id, enum rt_job_status *ret, struct rt_err *err);
+int rt_scheduler_cancel(struct rt_scheduler *sch, const char *job_id, enum rt_job_status *ret,
+			struct rt_err *err);
 /* Removes the job with its files: now (*ret_gone), or when its worker has stopped. */
 int rt_scheduler_delete(struct rt_scheduler *sch, const char *job_id, bool *ret_gone, struct rt_err *err);
 

@@ -137,8 +137,8 @@ static int lock_data_dir(struct rt_server *s, struct rt_err *err)
 		n = pread(s->lock_fd, pid, sizeof pid - 1, 0);
 		pid[n > 0 ? n : 0] = '\0';
 		pid[strspn(pid, "0123456789")] = '\0';
-		rt_fail(err, RT_CONFLICT, "another retortd (process %s) uses --data %s", pid[0] ? pid : "unknown",
-			s->options->data);
+		rt_fail(err, RT_CONFLICT, "another retortd (process %s) uses --data %s",
+			pid[0] ? pid : "unknown", s->options->data);
 	} else {
 		snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
 		if (ftruncate(s->lock_fd, 0) == 0 && pwrite(s->lock_fd, pid, strlen(pid), 0) > 0)
@@ -212,7 +212,8 @@ static char *find_worker(const char *given)
 static int threads_of_a_slot(int slots)
 {
 	cpu_set_t set;
-	int cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : (int)sysconf(_SC_NPROCESSORS_ONLN);
+	int cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set)
+								: (int)sysconf(_SC_NPROCESSORS_ONLN);
 
 	return cores / slots > 1 ? cores / slots : 1;
 }

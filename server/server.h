@@ -23,8 +23,8 @@ struct rt_server {
 	uv_loop_t loop;
 	bool loop_ready;
 	const struct rt_options *options; /* borrowed from main */
-	char *data_dir;                   /* real path */
-	int lock_fd;                      /* holds DATA/retort.lock */
+	char *data_dir;			  /* real path */
+	int lock_fd;			  /* holds DATA/retort.lock */
 	struct rt_store *store;
 	struct rt_jobs jobs;
 	struct rt_http http;
@@ -43,7 +43,7 @@ struct rt_server {
 
 /* Takes the data directory, opens the store, recovers what an earlier server left, and listens. */
 int rt_server_open(struct rt_server *s, const struct rt_options *options, struct rt_err *err);
-int rt_server_run(struct rt_server *s); /* until SIGTERM or SIGINT; 0 */
+int rt_server_run(struct rt_server *s);	   /* until SIGTERM or SIGINT; 0 */
 void rt_server_close(struct rt_server *s); /* a half-open one is fine */
 
 /* For respond.c and http.c: an answer that waits for the commit, and one that must not any more. */

@@ -30,7 +30,8 @@ static int fail_sql(struct rt_store *st, int rc, struct rt_err *err, const char 
 		return rt_fail(err, RT_DISK_FULL, "%s: the disk is full", doing);
 	if ((rc & 0xff) == SQLITE_NOMEM)
 		return rt_fail(err, RT_NO_MEMORY, "%s: out of memory", doing);
-	return rt_fail(err, RT_INTERNAL, "%s: %s", doing, st->db ? sqlite3_errmsg(st->db) : sqlite3_errstr(rc));
+	return rt_fail(err, RT_INTERNAL, "%s: %s", doing,
+		       st->db ? sqlite3_errmsg(st->db) : sqlite3_errstr(rc));
 }
 
 static int exec(struct rt_store *st, const char *sql, const char *doing, struct rt_err *err)
@@ -54,11 +55,13 @@ static int bind(sqlite3_stmt *stmt, const char *types, va_list ap)
 		switch (*types) {
 		case 't':
 			text = va_arg(ap, const char *);
-			rc = text ? sqlite3_bind_text(stmt, i, text, -1, SQLITE_STATIC) : sqlite3_bind_null(stmt, i);
+			rc = text ? sqlite3_bind_text(stmt, i, text, -1, SQLITE_STATIC)
+				  : sqlite3_bind_null(stmt, i);
 			break;
 		case 'i':
 			integer = va_arg(ap, int64_t);
-			rc = integer != RT_SQL_NO_INT ? sqlite3_bind_int64(stmt, i, integer) : sqlite3_bind_null(stmt, i);
+			rc = integer != RT_SQL_NO_INT ? sqlite3_bind_int64(stmt, i, integer)
+						      : sqlite3_bind_null(stmt, i);
 			break;
 		case 'r':
 			real = va_arg(ap, double);
@@ -93,15 +96,16 @@ static sqlite3_stmt *prepare(struct rt_store *st, struct rt_err *err, const char
 	return stmt;
 }
 
-static sqlite3_stmt *prepare_and_bind(struct rt_store *st, struct rt_err *err, const char *sql, const char *types,
-				      va_list ap)
+static sqlite3_stmt *prepare_and_bind(struct rt_store *st, struct rt_err *err, const char *sql,
+				      const char *types, va_list ap)
 {
 	sqlite3_stmt *stmt = prepare(st, err, sql);
 	int rc;
 
 	if (!stmt)
 		return NULL;
-	assert(!sqlite3_stmt_busy(stmt)); /* one user at a time: a statement is not used inside its own loop */
+	assert(!sqlite3_stmt_busy(
+		stmt)); /* one user at a time: a statement is not used inside its own loop */
 	rc = bind(stmt, types, ap);
 	if (rc != SQLITE_OK) {
 		fail_sql(st, rc, err, "the job store refused a value");
@@ -188,12 +192,14 @@ const char *rt_sql_text(sqlite3_stmt *stmt, int column)
 
 int64_t rt_sql_int(sqlite3_stmt *stmt, int column)
 {
-	return sqlite3_column_type(stmt, column) == SQLITE_NULL ? RT_SQL_NO_INT : sqlite3_column_int64(stmt, column);
+	return sqlite3_column_type(stmt, column) == SQLITE_NULL ? RT_SQL_NO_INT
+								: sqlite3_column_int64(stmt, column);
 }
 
 double rt_sql_real(sqlite3_stmt *stmt, int column)
 {
-	return sqlite3_column_type(stmt, column) == SQLITE_NULL ? (double)NAN : sqlite3_column_double(stmt, column);
+	return sqlite3_column_type(stmt, column) == SQLITE_NULL ? (double)NAN
+								: sqlite3_column_double(stmt, column);
 }
 
 void rt_store_set_step(struct rt_store *st, int (*step)(sqlite3_stmt *))
@@ -292,7 +298,8 @@ static int migrate(struct rt_store *st, struct rt_err *err)
 		return -1;
 	if (have > newest)
 		return rt_fail(err, RT_CONFLICT,
-			       "the job store has schema %d and this retortd knows up to %d: start the newer retortd that wrote it",
+			       "the job store has schema %d and this retortd knows up to %d: start the newer "
+			       "retortd that wrote it",
 			       have, newest);
 	for (int i = have; i < newest; i++) {
 		char version[64];
@@ -322,15 +329,18 @@ int rt_store_open(const char *path, struct rt_store **ret, struct rt_err *err)
 	if (!st)
 		return rt_fail(err, RT_NO_MEMORY, "no memory to open the job store");
 	st->step = sqlite3_step;
-	opened = sqlite3_open_v2(path, &st->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
+	opened = sqlite3_open_v2(path, &st->db,
+				 SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
 	if (opened != SQLITE_OK) {
 		fail_sql(st, opened, err, "cannot open the job store");
 		goto out;
 	}
 	sqlite3_extended_result_codes(st->db, 1);
-	if (exec(st, "PRAGMA busy_timeout = 2000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-		     "PRAGMA foreign_keys = ON; PRAGMA cache_size = -4096; PRAGMA journal_size_limit = 16777216;"
-		     "PRAGMA temp_store = MEMORY", "cannot open the job store", err) < 0)
+	if (exec(st,
+		 "PRAGMA busy_timeout = 2000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
+		 "PRAGMA foreign_keys = ON; PRAGMA cache_size = -4096; PRAGMA journal_size_limit = 16777216;"
+		 "PRAGMA temp_store = MEMORY",
+		 "cannot open the job store", err) < 0)
 		goto out;
 	if (migrate(st, err) < 0)
 		goto out;

@@ -46,14 +46,14 @@ sqlite3_stmt *rt_sql(struct rt_store *st, struct rt_err *err, const char *sql, c
 /* The same for text that changes; finalized by rt_sql_done. */
 sqlite3_stmt *rt_sql_once(struct rt_store *st, struct rt_err *err, const char *sql);
 int rt_sql_step(struct rt_store *st, sqlite3_stmt *stmt, struct rt_err *err); /* 1 a row, 0 done, -1 */
-void rt_sql_done(struct rt_store *st, sqlite3_stmt *stmt);                    /* NULL is fine */
+void rt_sql_done(struct rt_store *st, sqlite3_stmt *stmt);		      /* NULL is fine */
 /* Binds, steps to the end and resets. Returns the number of rows changed, or -1. */
 int rt_sql_run(struct rt_store *st, struct rt_err *err, const char *sql, const char *types, ...);
 int64_t rt_sql_last_id(const struct rt_store *st); /* rowid of the last insert */
 
-const char *rt_sql_text(sqlite3_stmt *stmt, int column);    /* borrowed until the next step; NULL for null */
-int64_t rt_sql_int(sqlite3_stmt *stmt, int column);         /* RT_SQL_NO_INT for null */
-double rt_sql_real(sqlite3_stmt *stmt, int column);         /* NaN for null */
+const char *rt_sql_text(sqlite3_stmt *stmt, int column); /* borrowed until the next step; NULL for null */
+int64_t rt_sql_int(sqlite3_stmt *stmt, int column);	 /* RT_SQL_NO_INT for null */
+double rt_sql_real(sqlite3_stmt *stmt, int column);	 /* NaN for null */
 
 /* Tests replace the step function to make the n-th one fail. NULL puts sqlite3_step back. */
 void rt_store_set_step(struct rt_store *st, int (*step)(sqlite3_stmt *));

@@ -14,31 +14,39 @@ static char *text(sqlite3_stmt *stmt, int column)
 static void from_row(sqlite3_stmt *stmt, struct rt_checkpoint *c)
 {
 	*c = (struct rt_checkpoint){
-		.id = text(stmt, 0),		  .job_id = text(stmt, 1),	.run_id = text(stmt, 2),
-		.attempt = rt_sql_int(stmt, 3),	  .epoch = rt_sql_int(stmt, 4), .step = rt_sql_int(stmt, 5),
-		.size_bytes = rt_sql_int(stmt, 6), .files = text(stmt, 7),	.metrics = text(stmt, 8),
-		.created_ms = rt_sql_int(stmt, 9), .deleted_ms = rt_sql_int(stmt, 10),
+		.id = text(stmt, 0),
+		.job_id = text(stmt, 1),
+		.run_id = text(stmt, 2),
+		.attempt = rt_sql_int(stmt, 3),
+		.epoch = rt_sql_int(stmt, 4),
+		.step = rt_sql_int(stmt, 5),
+		.size_bytes = rt_sql_int(stmt, 6),
+		.files = text(stmt, 7),
+		.metrics = text(stmt, 8),
+		.created_ms = rt_sql_int(stmt, 9),
+		.deleted_ms = rt_sql_int(stmt, 10),
 	};
 }
 
 int rt_store_checkpoint_add(struct rt_store *st, const struct rt_checkpoint *c, struct rt_err *err)
 {
 	int rc = rt_sql_run(st, err,
-			    "INSERT INTO checkpoints (id, job_id, run_id, attempt, epoch, step, size_bytes, files, metrics, created_ms)"
+			    "INSERT INTO checkpoints (id, job_id, run_id, attempt, epoch, step, size_bytes, "
+			    "files, metrics, created_ms)"
 			    " VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
-			    "tttiiiitti", c->id, c->job_id, c->run_id, c->attempt, c->epoch, c->step, c->size_bytes, c->files,
-			    c->metrics, c->created_ms);
+			    "tttiiiitti", c->id, c->job_id, c->run_id, c->attempt, c->epoch, c->step,
+			    c->size_bytes, c->files, c->metrics, c->created_ms);
 
 	if (rc == 0)
 		return rt_fail(err, RT_CONFLICT, "checkpoint %s is there already", c->id);
 	return rc < 0 ? -1 : 0;
 }
 
-int rt_store_checkpoint_get(struct rt_store *st, const char *job_id, const char *id, struct rt_checkpoint *ret,
-			    struct rt_err *err)
+int rt_store_checkpoint_get(struct rt_store *st, const char *job_id, const char *id,
+			    struct rt_checkpoint *ret, struct rt_err *err)
 {
-	sqlite3_stmt *stmt =
-		rt_sql(st, err, "SELECT " COLUMNS " FROM checkpoints WHERE id = ? AND job_id = ?", "tt", id, job_id);
+	sqlite3_stmt *stmt = rt_sql(
+		st, err, "SELECT " COLUMNS " FROM checkpoints WHERE id = ? AND job_id = ?", "tt", id, job_id);
 	struct rt_checkpoint c;
 	char **copies[] = { &c.id, &c.job_id, &c.run_id, &c.files, &c.metrics };
 	bool failed = false;
@@ -80,11 +88,13 @@ void rt_checkpoint_release(struct rt_checkpoint *c)
 }
 
 int rt_store_checkpoints_read(struct rt_store *st, const char *job_id,
-			      void (*each)(void *arg, const struct rt_checkpoint *c), void *arg, struct rt_err *err)
+			      void (*each)(void *arg, const struct rt_checkpoint *c), void *arg,
+			      struct rt_err *err)
 {
 	sqlite3_stmt *stmt = rt_sql(st, err,
-				    "SELECT " COLUMNS " FROM checkpoints WHERE job_id = ? AND deleted_ms IS NULL ORDER BY id", "t",
-				    job_id);
+				    "SELECT " COLUMNS
+				    " FROM checkpoints WHERE job_id = ? AND deleted_ms IS NULL ORDER BY id",
+				    "t", job_id);
 	int rc;
 
 	if (!stmt)
@@ -99,10 +109,11 @@ int rt_store_checkpoints_read(struct rt_store *st, const char *job_id,
 	return rc;
 }
 
-int rt_store_checkpoint_deleted(struct rt_store *st, const char *job_id, const char *id, int64_t now_ms, struct rt_err *err)
+int rt_store_checkpoint_deleted(struct rt_store *st, const char *job_id, const char *id, int64_t now_ms,
+				struct rt_err *err)
 {
-	int rc = rt_sql_run(st, err, "UPDATE checkpoints SET deleted_ms = ? WHERE id = ? AND job_id = ?", "itt", now_ms, id,
-			    job_id);
+	int rc = rt_sql_run(st, err, "UPDATE checkpoints SET deleted_ms = ? WHERE id = ? AND job_id = ?",
+			    "itt", now_ms, id, job_id);
 
 	if (rc == 0)
 		return rt_fail(err, RT_NOT_FOUND, "the job has no checkpoint with the id '%.64s'", id);

@@ -18,12 +18,13 @@ struct rt_checkpoint {
 
 int rt_store_checkpoint_add(struct rt_store *st, const struct rt_checkpoint *c, struct rt_err *err);
 /* Also one that is deleted. RT_NOT_FOUND. The caller releases *ret. */
-int rt_store_checkpoint_get(struct rt_store *st, const char *job_id, const char *id, struct rt_checkpoint *ret,
-			    struct rt_err *err);
+int rt_store_checkpoint_get(struct rt_store *st, const char *job_id, const char *id,
+			    struct rt_checkpoint *ret, struct rt_err *err);
 void rt_checkpoint_release(struct rt_checkpoint *c); /* a zeroed one is fine */
 /* Those that are there, oldest first; the row is borrowed for the call. */
 int rt_store_checkpoints_read(struct rt_store *st, const char *job_id,
-			      void (*each)(void *arg, const struct rt_checkpoint *c), void *arg, struct rt_err *err);
+			      void (*each)(void *arg, const struct rt_checkpoint *c), void *arg,
+			      struct rt_err *err);
 int rt_store_checkpoint_deleted(struct rt_store *st, const char *job_id, const char *id, int64_t now_ms,
 				struct rt_err *err);
 

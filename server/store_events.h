@@ -19,11 +19,13 @@ struct rt_event_row {
 };
 
 /* seq of the row is ignored. RT_CONFLICT when the run's event of that number is there already. */
-int rt_store_event_add(struct rt_store *st, const struct rt_event_row *row, int64_t *ret_seq, struct rt_err *err);
+int rt_store_event_add(struct rt_store *st, const struct rt_event_row *row, int64_t *ret_seq,
+		       struct rt_err *err);
 /* Calls each() for up to limit events above `after` of the job (NULL: of all), in order, until it returns false. The row is
  * borrowed for that call. */
 int rt_store_events_read(struct rt_store *st, const char *job_id, int64_t after, int64_t limit,
-			 bool (*each)(void *arg, const struct rt_event_row *row), void *arg, struct rt_err *err);
+			 bool (*each)(void *arg, const struct rt_event_row *row), void *arg,
+			 struct rt_err *err);
 /* The highest seq of the job (NULL: of all, deleted ones too); 0 when there is none. */
 int rt_store_events_last(struct rt_store *st, const char *job_id, int64_t *ret, struct rt_err *err);
 
@@ -34,10 +36,13 @@ struct rt_epoch_row {
 	int64_t created_ms;
 };
 /* A later attempt's epoch takes the place of an earlier one's. */
-int rt_store_epoch_put(struct rt_store *st, const char *job_id, const struct rt_epoch_row *row, struct rt_err *err);
+int rt_store_epoch_put(struct rt_store *st, const char *job_id, const struct rt_epoch_row *row,
+		       struct rt_err *err);
 int rt_store_epochs_read(struct rt_store *st, const char *job_id,
-			 void (*each)(void *arg, const struct rt_epoch_row *row), void *arg, struct rt_err *err);
+			 void (*each)(void *arg, const struct rt_epoch_row *row), void *arg,
+			 struct rt_err *err);
 /* NaN when the epoch is not there. */
-int rt_store_epoch_accuracy(struct rt_store *st, const char *job_id, int64_t epoch, double *ret, struct rt_err *err);
+int rt_store_epoch_accuracy(struct rt_store *st, const char *job_id, int64_t epoch, double *ret,
+			    struct rt_err *err);
 
 #endif

@@ -32,16 +32,18 @@ int rt_store_idempotent_get(struct rt_store *st, const char *key, const char *ro
 	return rc;
 }
 
-int rt_store_idempotent_put(struct rt_store *st, const char *key, const char *route, const struct rt_idempotent *what,
-			    int64_t now_ms, struct rt_err *err)
+int rt_store_idempotent_put(struct rt_store *st, const char *key, const char *route,
+			    const struct rt_idempotent *what, int64_t now_ms, struct rt_err *err)
 {
-	if (rt_sql_run(st, err, "DELETE FROM idempotency WHERE created_ms <= ?", "i", now_ms - RT_IDEMPOTENCY_MS) < 0)
+	if (rt_sql_run(st, err, "DELETE FROM idempotency WHERE created_ms <= ?", "i",
+		       now_ms - RT_IDEMPOTENCY_MS) < 0)
 		return -1;
 	return rt_sql_run(st, err,
-			  "INSERT INTO idempotency (key, route, body_sha256, status, location, answer, created_ms)"
+			  "INSERT INTO idempotency (key, route, body_sha256, status, location, answer, "
+			  "created_ms)"
 			  " VALUES (?,?,?,?,?,?,?)",
 			  "tttitti", key, route, what->body_sha256, what->status, what->location,
-			  rt_buf_text(&what->answer), now_ms) < 0 ?
-		       -1 :
-		       0;
+			  rt_buf_text(&what->answer), now_ms) < 0
+		       ? -1
+		       : 0;
 }

@@ -22,7 +22,7 @@ struct rt_idempotent {
 int rt_store_idempotent_get(struct rt_store *st, const char *key, const char *route, int64_t now_ms,
 			    struct rt_idempotent *ret, struct rt_err *err);
 /* Keeps an answer and forgets those that are too old. */
-int rt_store_idempotent_put(struct rt_store *st, const char *key, const char *route, const struct rt_idempotent *what,
-			    int64_t now_ms, struct rt_err *err);
+int rt_store_idempotent_put(struct rt_store *st, const char *key, const char *route,
+			    const struct rt_idempotent *what, int64_t now_ms, struct rt_err *err);
 
 #endif

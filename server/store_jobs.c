@@ -9,14 +9,20 @@
 #define COLUMNS                                                                                              \
 	"id, name, status, phase, priority, spec, original_spec, loss, max_runtime_s, attempt, run_id, "     \
 	"delete_wanted, error, history, created_ms, updated_ms, started_ms, finished_ms, progress_ms, "      \
-	"percent, epoch, total_epochs, eta_s, best_epoch, best_accuracy, best_checkpoint_id, last_checkpoint_id"
+	"percent, epoch, total_epochs, eta_s, best_epoch, best_accuracy, best_checkpoint_id, "               \
+	"last_checkpoint_id"
 
 static const size_t strings[] = {
-	offsetof(struct rt_job, id),	     offsetof(struct rt_job, name),
-	offsetof(struct rt_job, phase),	     offsetof(struct rt_job, spec),
-	offsetof(struct rt_job, original_spec), offsetof(struct rt_job, loss),
-	offsetof(struct rt_job, run_id),     offsetof(struct rt_job, error),
-	offsetof(struct rt_job, history),    offsetof(struct rt_job, best_checkpoint_id),
+	offsetof(struct rt_job, id),
+	offsetof(struct rt_job, name),
+	offsetof(struct rt_job, phase),
+	offsetof(struct rt_job, spec),
+	offsetof(struct rt_job, original_spec),
+	offsetof(struct rt_job, loss),
+	offsetof(struct rt_job, run_id),
+	offsetof(struct rt_job, error),
+	offsetof(struct rt_job, history),
+	offsetof(struct rt_job, best_checkpoint_id),
 	offsetof(struct rt_job, last_checkpoint_id),
 };
 
@@ -69,17 +75,22 @@ static int from_row(sqlite3_stmt *stmt, struct rt_job *job, struct rt_err *err)
 	return 0;
 }
 
-int rt_store_job_add(struct rt_store *st, const struct rt_job *job, char *const *tags, size_t tag_count, struct rt_err *err)
+int rt_store_job_add(struct rt_store *st, const struct rt_job *job, char *const *tags, size_t tag_count,
+		     struct rt_err *err)
 {
 	if (rt_sql_run(st, err,
-		       "INSERT INTO jobs (id, name, status, phase, priority, spec, original_spec, loss, max_runtime_s, history,"
+		       "INSERT INTO jobs (id, name, status, phase, priority, spec, original_spec, loss, "
+		       "max_runtime_s, history,"
 		       " created_ms, updated_ms, total_epochs) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
-		       "ttttittti" "tiii", job->id, job->name, rt_job_status_word(job->status), job->phase, job->priority,
-		       job->spec, job->original_spec, job->loss, job->max_runtime_s, job->history, job->created_ms,
-		       job->updated_ms, job->total_epochs) < 0)
+		       "ttttittti"
+		       "tiii",
+		       job->id, job->name, rt_job_status_word(job->status), job->phase, job->priority,
+		       job->spec, job->original_spec, job->loss, job->max_runtime_s, job->history,
+		       job->created_ms, job->updated_ms, job->total_epochs) < 0)
 		return -1;
 	for (size_t i = 0; i < tag_count; i++) {
-		if (rt_sql_run(st, err, "INSERT OR IGNORE INTO job_tags (tag, job_id) VALUES (?,?)", "tt", tags[i], job->id) < 0)
+		if (rt_sql_run(st, err, "INSERT OR IGNORE INTO job_tags (tag, job_id) VALUES (?,?)", "tt",
+			       tags[i], job->id) < 0)
 			return -1;
 	}
 	return 0;
@@ -185,7 +196,8 @@ int rt_store_jobs_list(struct rt_store *st, const struct rt_jobs_filter *filter,
 
 int rt_store_jobs_count(struct rt_store *st, enum rt_job_status status, int64_t *ret, struct rt_err *err)
 {
-	sqlite3_stmt *stmt = rt_sql(st, err, "SELECT count(*) FROM jobs WHERE status = ?", "t", rt_job_status_word(status));
+	sqlite3_stmt *stmt = rt_sql(st, err, "SELECT count(*) FROM jobs WHERE status = ?", "t",
+				    rt_job_status_word(status));
 	int rc;
 
 	if (!stmt)
@@ -202,7 +214,8 @@ int rt_store_jobs_count(struct rt_store *st, enum rt_job_status status, int64_t 
 int rt_store_job_next(struct rt_store *st, char ret_id[RT_ID_SIZE], struct rt_err *err)
 {
 	sqlite3_stmt *stmt =
-		rt_sql(st, err, "SELECT id FROM jobs WHERE status = 'queued' ORDER BY priority DESC, id LIMIT 1", "");
+		rt_sql(st, err,
+		       "SELECT id FROM jobs WHERE status = 'queued' ORDER BY priority DESC, id LIMIT 1", "");
 	int rc;
 
 	if (!stmt)
@@ -231,36 +244,42 @@ int rt_store_job_set_status(struct rt_store *st, const char *id, enum rt_job_sta
 	int64_t finished = rt_job_status_is_final(status) ? now_ms : RT_SQL_NO_INT;
 
 	return changed(rt_sql_run(st, err,
-				  "UPDATE jobs SET status = ?, phase = ?, history = json_insert(history, '$[#]', json(?)),"
-				  " error = coalesce(?, error), updated_ms = ?, started_ms = coalesce(started_ms, ?), finished_ms = ?,"
+				  "UPDATE jobs SET status = ?, phase = ?, history = json_insert(history, "
+				  "'$[#]', json(?)),"
+				  " error = coalesce(?, error), updated_ms = ?, started_ms = "
+				  "coalesce(started_ms, ?), finished_ms = ?,"
 				  " eta_s = NULL WHERE id = ?",
-				  "ttttiiit", rt_job_status_word(status), phase, entry, error, now_ms, started, finished, id),
+				  "ttttiiit", rt_job_status_word(status), phase, entry, error, now_ms,
+				  started, finished, id),
 		       id, err);
 }
 
-int rt_store_job_set_run(struct rt_store *st, const char *id, const char *run_id, int64_t attempt, int64_t now_ms,
-			 struct rt_err *err)
-{
-	return changed(rt_sql_run(st, err, "UPDATE jobs SET run_id = ?, attempt = ?, updated_ms = ? WHERE id = ?", "tiit",
-				  run_id, attempt, now_ms, id),
-		       id, err);
-}
-
-int rt_store_job_set_phase(struct rt_store *st, const char *id, const char *phase, const char *entry, int64_t now_ms,
-			   struct rt_err *err)
+int rt_store_job_set_run(struct rt_store *st, const char *id, const char *run_id, int64_t attempt,
+			 int64_t now_ms, struct rt_err *err)
 {
 	return changed(rt_sql_run(st, err,
-				  "UPDATE jobs SET phase = ?, history = json_insert(history, '$[#]', json(?)), updated_ms = ?"
+				  "UPDATE jobs SET run_id = ?, attempt = ?, updated_ms = ? WHERE id = ?",
+				  "tiit", run_id, attempt, now_ms, id),
+		       id, err);
+}
+
+int rt_store_job_set_phase(struct rt_store *st, const char *id, const char *phase, const char *entry,
+			   int64_t now_ms, struct rt_err *err)
+{
+	return changed(rt_sql_run(st, err,
+				  "UPDATE jobs SET phase = ?, history = json_insert(history, '$[#]', "
+				  "json(?)), updated_ms = ?"
 				  " WHERE id = ?",
 				  "ttit", phase, entry, now_ms, id),
 		       id, err);
 }
 
-int rt_store_job_set_progress(struct rt_store *st, const char *id, double percent, int64_t epoch, double eta_s,
-			      int64_t now_ms, struct rt_err *err)
+int rt_store_job_set_progress(struct rt_store *st, const char *id, double percent, int64_t epoch,
+			      double eta_s, int64_t now_ms, struct rt_err *err)
 {
 	return changed(rt_sql_run(st, err,
-				  "UPDATE jobs SET percent = coalesce(?, percent), epoch = coalesce(?, epoch), eta_s = ?,"
+				  "UPDATE jobs SET percent = coalesce(?, percent), epoch = coalesce(?, "
+				  "epoch), eta_s = ?,"
 				  " progress_ms = ?, updated_ms = ? WHERE id = ?",
 				  "ririit", percent, epoch, eta_s, now_ms, now_ms, id),
 		       id, err);
@@ -269,29 +288,35 @@ int rt_store_job_set_progress(struct rt_store *st, const char *id, double percen
 int rt_store_job_clear_progress(struct rt_store *st, const char *id, struct rt_err *err)
 {
 	return changed(rt_sql_run(st, err,
-				  "UPDATE jobs SET percent = NULL, epoch = NULL, eta_s = NULL, progress_ms = NULL, best_epoch = NULL,"
-				  " best_accuracy = NULL, best_checkpoint_id = NULL, last_checkpoint_id = NULL, error = NULL WHERE id = ?",
+				  "UPDATE jobs SET percent = NULL, epoch = NULL, eta_s = NULL, progress_ms = "
+				  "NULL, best_epoch = NULL,"
+				  " best_accuracy = NULL, best_checkpoint_id = NULL, last_checkpoint_id = "
+				  "NULL, error = NULL WHERE id = ?",
 				  "t", id),
 		       id, err);
 }
 
-int rt_store_job_set_best(struct rt_store *st, const char *id, int64_t epoch, double accuracy, const char *checkpoint_id,
-			  struct rt_err *err)
+int rt_store_job_set_best(struct rt_store *st, const char *id, int64_t epoch, double accuracy,
+			  const char *checkpoint_id, struct rt_err *err)
 {
-	return changed(rt_sql_run(st, err, "UPDATE jobs SET best_epoch = ?, best_accuracy = ?, best_checkpoint_id = ? WHERE id = ?",
+	return changed(rt_sql_run(st, err,
+				  "UPDATE jobs SET best_epoch = ?, best_accuracy = ?, best_checkpoint_id = ? "
+				  "WHERE id = ?",
 				  "irtt", epoch, accuracy, checkpoint_id, id),
 		       id, err);
 }
 
 int rt_store_job_set_last(struct rt_store *st, const char *id, const char *checkpoint_id, struct rt_err *err)
 {
-	return changed(rt_sql_run(st, err, "UPDATE jobs SET last_checkpoint_id = ? WHERE id = ?", "tt", checkpoint_id, id), id,
-		       err);
+	return changed(rt_sql_run(st, err, "UPDATE jobs SET last_checkpoint_id = ? WHERE id = ?", "tt",
+				  checkpoint_id, id),
+		       id, err);
 }
 
 int rt_store_job_want_delete(struct rt_store *st, const char *id, struct rt_err *err)
 {
-	return changed(rt_sql_run(st, err, "UPDATE jobs SET delete_wanted = 1 WHERE id = ?", "t", id), id, err);
+	return changed(rt_sql_run(st, err, "UPDATE jobs SET delete_wanted = 1 WHERE id = ?", "t", id), id,
+		       err);
 }
 
 int rt_store_job_delete(struct rt_store *st, const char *id, struct rt_err *err)

@@ -20,7 +20,7 @@ struct rt_job {
 	char *spec, *original_spec, *loss; /* JSON */
 	int64_t max_runtime_s;
 	int64_t attempt; /* runs so far */
-	char *run_id;    /* the latest */
+	char *run_id;	 /* the latest */
 	bool delete_wanted;
 	char *error;   /* JSON */
 	char *history; /* JSON list */
@@ -42,10 +42,10 @@ int rt_store_job_get(struct rt_store *st, const char *id, struct rt_job *ret, st
 void rt_job_release(struct rt_job *job); /* a zeroed one is fine */
 
 struct rt_jobs_filter {
-	unsigned statuses;       /* bit per enum rt_job_status; 0: all */
+	unsigned statuses;	 /* bit per enum rt_job_status; 0: all */
 	const char *const *tags; /* a job must have them all */
-	size_t tag_count;        /* up to RT_JOBS_FILTER_TAGS */
-	const char *after;       /* an id, or NULL */
+	size_t tag_count;	 /* up to RT_JOBS_FILTER_TAGS */
+	const char *after;	 /* an id, or NULL */
 	bool oldest_first;
 	int64_t limit;
 };
@@ -61,16 +61,17 @@ int rt_store_job_next(struct rt_store *st, char ret_id[RT_ID_SIZE], struct rt_er
 /* What a move changes. entry: JSON {status, phase, at, message}, appended to the history. error: JSON or NULL (stays). */
 int rt_store_job_set_status(struct rt_store *st, const char *id, enum rt_job_status status, const char *phase,
 			    const char *entry, const char *error, int64_t now_ms, struct rt_err *err);
-int rt_store_job_set_run(struct rt_store *st, const char *id, const char *run_id, int64_t attempt, int64_t now_ms,
-			 struct rt_err *err);
-int rt_store_job_set_phase(struct rt_store *st, const char *id, const char *phase, const char *entry, int64_t now_ms,
-			   struct rt_err *err);
+int rt_store_job_set_run(struct rt_store *st, const char *id, const char *run_id, int64_t attempt,
+			 int64_t now_ms, struct rt_err *err);
+int rt_store_job_set_phase(struct rt_store *st, const char *id, const char *phase, const char *entry,
+			   int64_t now_ms, struct rt_err *err);
 /* Values that are not known (RT_SQL_NO_INT, NaN) leave percent and epoch as they are and clear eta_s. */
-int rt_store_job_set_progress(struct rt_store *st, const char *id, double percent, int64_t epoch, double eta_s,
-			      int64_t now_ms, struct rt_err *err);
-int rt_store_job_clear_progress(struct rt_store *st, const char *id, struct rt_err *err); /* a new attempt begins */
-int rt_store_job_set_best(struct rt_store *st, const char *id, int64_t epoch, double accuracy, const char *checkpoint_id,
-			  struct rt_err *err);
+int rt_store_job_set_progress(struct rt_store *st, const char *id, double percent, int64_t epoch,
+			      double eta_s, int64_t now_ms, struct rt_err *err);
+int rt_store_job_clear_progress(struct rt_store *st, const char *id,
+				struct rt_err *err); /* a new attempt begins */
+int rt_store_job_set_best(struct rt_store *st, const char *id, int64_t epoch, double accuracy,
+			  const char *checkpoint_id, struct rt_err *err);
 int rt_store_job_set_last(struct rt_store *st, const char *id, const char *checkpoint_id, struct rt_err *err);
 int rt_store_job_want_delete(struct rt_store *st, const char *id, struct rt_err *err);
 /* Removes the job and all rows that belong to it. */

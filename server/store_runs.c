@@ -27,11 +27,12 @@ static int changed(int rows, const char *id, struct rt_err *err)
 
 int rt_store_run_add(struct rt_store *st, const struct rt_run_row *run, struct rt_err *err)
 {
-	return rt_sql_run(st, err,
-			  "INSERT INTO runs (id, job_id, attempt, token_sha256, created_ms) VALUES (?,?,?,?,?)", "ttiti", run->id,
-			  run->job_id, run->attempt, run->token_sha256, run->created_ms) < 0 ?
-		       -1 :
-		       0;
+	return rt_sql_run(
+		       st, err,
+		       "INSERT INTO runs (id, job_id, attempt, token_sha256, created_ms) VALUES (?,?,?,?,?)",
+		       "ttiti", run->id, run->job_id, run->attempt, run->token_sha256, run->created_ms) < 0
+		       ? -1
+		       : 0;
 }
 
 int rt_store_run_get(struct rt_store *st, const char *id, struct rt_run_row *ret, struct rt_err *err)
@@ -50,31 +51,38 @@ int rt_store_run_get(struct rt_store *st, const char *id, struct rt_run_row *ret
 	return rc < 0 ? -1 : 0;
 }
 
-int rt_store_run_set_pid(struct rt_store *st, const char *id, int64_t pid, int64_t pid_start, struct rt_err *err)
+int rt_store_run_set_pid(struct rt_store *st, const char *id, int64_t pid, int64_t pid_start,
+			 struct rt_err *err)
 {
-	return changed(rt_sql_run(st, err, "UPDATE runs SET pid = ?, pid_start = ? WHERE id = ?", "iit", pid, pid_start, id), id,
-		       err);
+	return changed(rt_sql_run(st, err, "UPDATE runs SET pid = ?, pid_start = ? WHERE id = ?", "iit", pid,
+				  pid_start, id),
+		       id, err);
 }
 
 int rt_store_run_set_seq(struct rt_store *st, const char *id, int64_t last_seq, struct rt_err *err)
 {
-	return changed(rt_sql_run(st, err, "UPDATE runs SET last_seq = ? WHERE id = ?", "it", last_seq, id), id, err);
-}
-
-int rt_store_run_end(struct rt_store *st, const char *id, int64_t exit_status, int64_t exit_signal, int64_t now_ms,
-		     struct rt_err *err)
-{
-	return changed(rt_sql_run(st, err, "UPDATE runs SET ended_ms = ?, exit_status = ?, exit_signal = ? WHERE id = ?", "iiit",
-				  now_ms, exit_status, exit_signal, id),
+	return changed(rt_sql_run(st, err, "UPDATE runs SET last_seq = ? WHERE id = ?", "it", last_seq, id),
 		       id, err);
 }
 
-int rt_store_runs_list(struct rt_store *st, const char *job_id, void (*each)(void *arg, const struct rt_run_row *run),
-		       void *arg, struct rt_err *err)
+int rt_store_run_end(struct rt_store *st, const char *id, int64_t exit_status, int64_t exit_signal,
+		     int64_t now_ms, struct rt_err *err)
+{
+	return changed(
+		rt_sql_run(st, err,
+			   "UPDATE runs SET ended_ms = ?, exit_status = ?, exit_signal = ? WHERE id = ?",
+			   "iiit", now_ms, exit_status, exit_signal, id),
+		id, err);
+}
+
+int rt_store_runs_list(struct rt_store *st, const char *job_id,
+		       void (*each)(void *arg, const struct rt_run_row *run), void *arg, struct rt_err *err)
 {
 	sqlite3_stmt *stmt =
-		job_id ? rt_sql(st, err, "SELECT " COLUMNS " FROM runs WHERE job_id = ? ORDER BY attempt", "t", job_id) :
-			 rt_sql(st, err, "SELECT " COLUMNS " FROM runs WHERE ended_ms IS NULL ORDER BY id", "");
+		job_id ? rt_sql(st, err, "SELECT " COLUMNS " FROM runs WHERE job_id = ? ORDER BY attempt",
+				"t", job_id)
+		       : rt_sql(st, err, "SELECT " COLUMNS " FROM runs WHERE ended_ms IS NULL ORDER BY id",
+				"");
 	struct rt_run_row run;
 	int rc;
 

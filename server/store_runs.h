@@ -20,14 +20,16 @@ struct rt_run_row {
 };
 
 int rt_store_run_add(struct rt_store *st, const struct rt_run_row *run, struct rt_err *err);
-int rt_store_run_get(struct rt_store *st, const char *id, struct rt_run_row *ret, struct rt_err *err); /* RT_NOT_FOUND */
-int rt_store_run_set_pid(struct rt_store *st, const char *id, int64_t pid, int64_t pid_start, struct rt_err *err);
+int rt_store_run_get(struct rt_store *st, const char *id, struct rt_run_row *ret,
+		     struct rt_err *err); /* RT_NOT_FOUND */
+int rt_store_run_set_pid(struct rt_store *st, const char *id, int64_t pid, int64_t pid_start,
+			 struct rt_err *err);
 int rt_store_run_set_seq(struct rt_store *st, const char *id, int64_t last_seq, struct rt_err *err);
 /* exit_status, exit_signal: RT_SQL_NO_INT when not known. */
-int rt_store_run_end(struct rt_store *st, const char *id, int64_t exit_status, int64_t exit_signal, int64_t now_ms,
-		     struct rt_err *err);
+int rt_store_run_end(struct rt_store *st, const char *id, int64_t exit_status, int64_t exit_signal,
+		     int64_t now_ms, struct rt_err *err);
 /* Calls each() for the runs that have not ended (job_id NULL), or for all runs of a job. */
-int rt_store_runs_list(struct rt_store *st, const char *job_id, void (*each)(void *arg, const struct rt_run_row *run),
-		       void *arg, struct rt_err *err);
+int rt_store_runs_list(struct rt_store *st, const char *job_id,
+		       void (*each)(void *arg, const struct rt_run_row *run), void *arg, struct rt_err *err);
 
 #endif

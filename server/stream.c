@@ -92,7 +92,8 @@ static int fill(struct rt_stream *s)
 	do {
 		before = s->cursor;
 		s->more = true;
-		if (rt_store_events_read(s->owner->store, s->job_id[0] ? s->job_id : NULL, s->cursor, limit, add_event, s, NULL) < 0)
+		if (rt_store_events_read(s->owner->store, s->job_id[0] ? s->job_id : NULL, s->cursor, limit,
+					 add_event, s, NULL) < 0)
 			return -1;
 		s->more = s->more && s->cursor > before;
 	} while (s->more && s->out.len == 0 && !s->ended && s->cursor - before < SCAN_EVENTS);
@@ -153,7 +154,8 @@ static void add_line(struct rt_buf *out, const char *json)
 		rt_buf_char(out, *json == '\n' || *json == '\r' ? ' ' : *json);
 }
 
-static struct rt_stream *new_stream(struct rt_streams *owner, struct rt_req *req, const struct rt_stream_start *start)
+static struct rt_stream *new_stream(struct rt_streams *owner, struct rt_req *req,
+				    const struct rt_stream_start *start)
 {
 	struct rt_stream *s = calloc(1, sizeof *s);
 
@@ -189,13 +191,15 @@ static struct rt_stream *new_stream(struct rt_streams *owner, struct rt_req *req
 	return s;
 }
 
-int rt_stream_answer(struct rt_streams *owner, struct rt_req *req, const struct rt_stream_start *start, struct rt_err *err)
+int rt_stream_answer(struct rt_streams *owner, struct rt_req *req, const struct rt_stream_start *start,
+		     struct rt_err *err)
 {
 	struct MHD_Response *response;
 	struct rt_stream *s;
 
 	if (owner->n >= RT_STREAMS_MAX)
-		return rt_fail(err, RT_UNAVAILABLE, "%d streams are open, which is all that this server serves; try again later",
+		return rt_fail(err, RT_UNAVAILABLE,
+			       "%d streams are open, which is all that this server serves; try again later",
 			       RT_STREAMS_MAX);
 	s = new_stream(owner, req, start);
 	if (!s)
@@ -266,7 +270,8 @@ static void on_timer(uv_timer_t *timer)
 	}
 }
 
-int rt_streams_start(struct rt_streams *s, uv_loop_t *loop, struct rt_http *http, struct rt_store *store, struct rt_err *err)
+int rt_streams_start(struct rt_streams *s, uv_loop_t *loop, struct rt_http *http, struct rt_store *store,
+		     struct rt_err *err)
 {
 	s->http = http;
 	s->store = store;

@@ -12,8 +12,8 @@
 #include "base/id.h"
 #include "server/http.h"
 
-#define RT_STREAMS_MAX	    256
-#define RT_STREAM_JOBS_MAX  64 /* in one ?jobs= */
+#define RT_STREAMS_MAX	   256
+#define RT_STREAM_JOBS_MAX 64 /* in one ?jobs= */
 
 struct rt_stream;
 
@@ -22,7 +22,7 @@ struct rt_streams {
 	struct rt_store *store;
 	struct rt_stream *first;
 	size_t n;
-	int64_t committed; /* the highest seq that is on disk */
+	int64_t committed;	      /* the highest seq that is on disk */
 	char touched[16][RT_ID_SIZE]; /* jobs with new events in this turn; more than that: all */
 	size_t touched_count;
 	uv_timer_t *timer; /* for the comments that keep connections alive */
@@ -37,13 +37,15 @@ void rt_streams_touch(struct rt_streams *s, const char *job_id); /* an event was
 void rt_streams_settle(struct rt_streams *s, bool committed);	 /* the turn's commit went well, or not */
 
 struct rt_stream_start {
-	const char *job_id;		 /* NULL: all jobs, or ... */
+	const char *job_id;		/* NULL: all jobs, or ... */
 	const char (*jobs)[RT_ID_SIZE]; /* ... these */
 	size_t job_count;
-	int64_t after;	      /* seq */
-	const char *snapshot; /* JSON: a reset goes first, because the id that was given is unknown; NULL: none */
+	int64_t after; /* seq */
+	const char *
+		snapshot; /* JSON: a reset goes first, because the id that was given is unknown; NULL: none */
 };
 /* Answers the request with a stream. RT_UNAVAILABLE when there are too many. */
-int rt_stream_answer(struct rt_streams *s, struct rt_req *req, const struct rt_stream_start *start, struct rt_err *err);
+int rt_stream_answer(struct rt_streams *s, struct rt_req *req, const struct rt_stream_start *start,
+		     struct rt_err *err);
 
 #endif

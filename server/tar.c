@@ -12,8 +12,8 @@
 #include "base/file.h"
 #include "server/manifest.h"
 
-#define BLOCK	 512
-#define END	 (2 * BLOCK) /* two empty blocks */
+#define BLOCK	       512
+#define END	       (2 * BLOCK) /* two empty blocks */
 #define SIZE_MAX_BYTES ((INT64_C(1) << 33) - 1)
 
 struct member {
@@ -57,7 +57,8 @@ static void write_header(char h[BLOCK], const char *folder, const char *name, in
 	h[155] = ' ';
 }
 
-static int open_member(const char *dir, const struct rt_manifest_file *f, struct member *m, struct rt_err *err)
+static int open_member(const char *dir, const struct rt_manifest_file *f, struct member *m,
+		       struct rt_err *err)
 {
 	char *path = rt_path_join(dir, f->name);
 	struct stat st;
@@ -65,12 +66,13 @@ static int open_member(const char *dir, const struct rt_manifest_file *f, struct
 	m->fd = path ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
 	free(path);
 	if (m->fd < 0 || fstat(m->fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size != f->size_bytes)
-		return rt_fail(err, RT_GONE, "the checkpoint's file '%s' is not there as it was written", f->name);
+		return rt_fail(err, RT_GONE, "the checkpoint's file '%s' is not there as it was written",
+			       f->name);
 	return 0;
 }
 
-int rt_tar_open(const char *dir, const char *folder, const json_t *manifest, int64_t mtime_ms, struct rt_tar **ret,
-		struct rt_err *err)
+int rt_tar_open(const char *dir, const char *folder, const json_t *manifest, int64_t mtime_ms,
+		struct rt_tar **ret, struct rt_err *err)
 {
 	size_t n = json_array_size(manifest);
 	struct rt_tar *tar = calloc(1, sizeof *tar + n * sizeof *tar->members);
@@ -83,7 +85,8 @@ int rt_tar_open(const char *dir, const char *folder, const json_t *manifest, int
 
 		m->fd = -1;
 		if (f.size_bytes > SIZE_MAX_BYTES) {
-			rt_fail(err, RT_TOO_LARGE, "'%s' is larger than a tar can hold: fetch the files one by one", f.name);
+			rt_fail(err, RT_TOO_LARGE,
+				"'%s' is larger than a tar can hold: fetch the files one by one", f.name);
 			rt_tar_close(tar);
 			return -1;
 		}

@@ -15,8 +15,8 @@ struct rt_tar;
 
 /* The manifest's files below dir, as members folder/name. Opens them all. mtime_ms: of every member. RT_GONE when one is
  * missing or has another size. RT_TOO_LARGE above 8 GiB, which ustar cannot say. */
-int rt_tar_open(const char *dir, const char *folder, const json_t *manifest, int64_t mtime_ms, struct rt_tar **ret,
-		struct rt_err *err);
+int rt_tar_open(const char *dir, const char *folder, const json_t *manifest, int64_t mtime_ms,
+		struct rt_tar **ret, struct rt_err *err);
 void rt_tar_close(struct rt_tar *tar);
 int64_t rt_tar_size(const struct rt_tar *tar); /* bytes */
 /* Up to n bytes from offset on; how many there are, 0 at the end, -1 when a file can no longer be read. */

@@ -10,7 +10,10 @@
 
 static int hex(char c)
 {
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+	return c >= '0' && c <= '9'   ? c - '0'
+	       : c >= 'a' && c <= 'f' ? c - 'a' + 10
+	       : c >= 'A' && c <= 'F' ? c - 'A' + 10
+				      : -1;
 }
 
 /* In place; never longer. */
@@ -42,7 +45,8 @@ static int parse_path(struct rt_target *t, char *path, struct rt_err *err)
 {
 	for (const char *p = path; *p; p++) {
 		if ((unsigned char)*p <= 0x20 || (unsigned char)*p >= 0x7F)
-			return rt_fail(err, RT_INVALID, "the address holds a character that must be percent-encoded");
+			return rt_fail(err, RT_INVALID,
+				       "the address holds a character that must be percent-encoded");
 	}
 	if (path[0] != '/')
 		return rt_fail(err, RT_INVALID, "the address must begin with '/'");
@@ -73,7 +77,8 @@ static int parse_query(struct rt_target *t, char *query, struct rt_err *err)
 			*equals = '\0';
 		if (*p || equals) {
 			if (t->param_count == RT_TARGET_PARAMS)
-				return rt_fail(err, RT_INVALID, "the address has more than %d parameters", RT_TARGET_PARAMS);
+				return rt_fail(err, RT_INVALID, "the address has more than %d parameters",
+					       RT_TARGET_PARAMS);
 			if (decode(p, true, err) < 0 || (equals && decode(equals + 1, true, err) < 0))
 				return -1;
 			t->params[t->param_count].name = p;
@@ -124,7 +129,8 @@ const char *rt_target_param(const struct rt_target *t, const char *name)
 	return NULL;
 }
 
-int rt_target_int(const struct rt_target *t, const char *name, int64_t low, int64_t high, int64_t *ret, struct rt_err *err)
+int rt_target_int(const struct rt_target *t, const char *name, int64_t low, int64_t high, int64_t *ret,
+		  struct rt_err *err)
 {
 	const char *text = rt_target_param(t, name);
 	char *end;
@@ -134,8 +140,10 @@ int rt_target_int(const struct rt_target *t, const char *name, int64_t low, int6
 		return 0;
 	errno = 0;
 	v = strtoll(text, &end, 10);
-	if (end == text || *end || errno || strspn(text, "-0123456789") != strlen(text) || v < low || v > high)
-		return rt_fail(err, RT_INVALID, "%s must be a whole number between %lld and %lld (got '%.64s')", name,
+	if (end == text || *end || errno || strspn(text, "-0123456789") != strlen(text) || v < low ||
+	    v > high)
+		return rt_fail(err, RT_INVALID,
+			       "%s must be a whole number between %lld and %lld (got '%.64s')", name,
 			       (long long)low, (long long)high, text);
 	*ret = v;
 	return 0;
@@ -156,13 +164,15 @@ int rt_target_only(const struct rt_target *t, const char *const *names, struct r
 		if (k == n) {
 			near = rt_nearest(t->params[i].name, known, n);
 			if (near)
-				return rt_fail(err, RT_INVALID, "unknown parameter '%.64s'; did you mean '%s'?",
+				return rt_fail(err, RT_INVALID,
+					       "unknown parameter '%.64s'; did you mean '%s'?",
 					       t->params[i].name, near);
 			return rt_fail(err, RT_INVALID, "unknown parameter '%.64s'", t->params[i].name);
 		}
 		for (size_t before = 0; before < i && names[k][0] != '*'; before++) {
 			if (strcmp(t->params[before].name, known[k]) == 0)
-				return rt_fail(err, RT_INVALID, "the parameter '%s' may be given only once", known[k]);
+				return rt_fail(err, RT_INVALID, "the parameter '%s' may be given only once",
+					       known[k]);
 		}
 	}
 	return 0;

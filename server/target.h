@@ -13,8 +13,8 @@
 #define RT_TARGET_PARAMS   64
 
 struct rt_target {
-	char *text;        /* what all other pointers point into */
-	const char *path;  /* as sent, without the query; ASCII, safe to show */
+	char *text;				  /* what all other pointers point into */
+	const char *path;			  /* as sent, without the query; ASCII, safe to show */
 	const char *segments[RT_TARGET_SEGMENTS]; /* "/v1/jobs/" has two: a slash at the end adds none */
 	size_t segment_count;
 	struct {

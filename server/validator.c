@@ -50,7 +50,8 @@ static int answer(struct rt_validation *v, struct rt_err *err)
 	json_t *report;
 
 	if (v->timed_out)
-		return rt_fail(err, RT_UNAVAILABLE, "the check took longer than %d s and was stopped", LIMIT_MS / 1000);
+		return rt_fail(err, RT_UNAVAILABLE, "the check took longer than %d s and was stopped",
+			       LIMIT_MS / 1000);
 	if (v->too_long)
 		return rt_fail(err, RT_INTERNAL, "the worker's report is too long");
 	report = rt_json_parse(rt_buf_text(&v->report), v->report.len, &why);
@@ -179,8 +180,12 @@ static int spawn(struct rt_validation *v, struct rt_err *err)
 		{ .flags = UV_IGNORE },
 	};
 	uv_process_options_t options = {
-		.exit_cb = on_worker_exit, .file = v->owner->worker, .args = (char **)(uintptr_t)argv, .flags = UV_PROCESS_DETACHED,
-		.stdio = stdio, .stdio_count = 3,
+		.exit_cb = on_worker_exit,
+		.file = v->owner->worker,
+		.args = (char **)(uintptr_t)argv,
+		.flags = UV_PROCESS_DETACHED,
+		.stdio = stdio,
+		.stdio_count = 3,
 	};
 	size_t n = 0;
 	int rc;
@@ -200,19 +205,21 @@ static int spawn(struct rt_validation *v, struct rt_err *err)
 	v->open = 3;
 	rc = uv_spawn(v->owner->loop, &v->process, &options);
 	if (rc < 0)
-		return rt_fail(err, RT_UNAVAILABLE, "cannot start the worker '%s': %s", v->owner->worker, uv_strerror(rc));
+		return rt_fail(err, RT_UNAVAILABLE, "cannot start the worker '%s': %s", v->owner->worker,
+			       uv_strerror(rc));
 	uv_timer_start(&v->timer, on_timer, LIMIT_MS, 0);
 	uv_read_start((uv_stream_t *)&v->pipe, on_alloc, on_report);
 	return 0;
 }
 
-int rt_validator_run(struct rt_validator *owner, struct rt_req *req, const json_t *worker_spec, const json_t *user_spec,
-		     struct rt_err *err)
+int rt_validator_run(struct rt_validator *owner, struct rt_req *req, const json_t *worker_spec,
+		     const json_t *user_spec, struct rt_err *err)
 {
 	struct rt_validation *v;
 
 	if (owner->n >= RT_VALIDATIONS_MAX)
-		return rt_fail(err, RT_UNAVAILABLE, "%d specs are being checked; try again in a moment", RT_VALIDATIONS_MAX);
+		return rt_fail(err, RT_UNAVAILABLE, "%d specs are being checked; try again in a moment",
+			       RT_VALIDATIONS_MAX);
 	v = calloc(1, sizeof *v);
 	if (!v)
 		return rt_fail(err, RT_NO_MEMORY, "no memory to check the spec");

@@ -21,8 +21,8 @@ struct rt_validator {
 };
 
 /* Answers later. worker_spec: with paths in the place of ids; user_spec: as the client shall see it. Both borrowed. */
-int rt_validator_run(struct rt_validator *v, struct rt_req *req, const json_t *worker_spec, const json_t *user_spec,
-		     struct rt_err *err);
+int rt_validator_run(struct rt_validator *v, struct rt_req *req, const json_t *worker_spec,
+		     const json_t *user_spec, struct rt_err *err);
 /* Kills what runs; the requests get no answer of ours. Before the loop's last turn. */
 void rt_validator_stop(struct rt_validator *v);
 

@@ -11,14 +11,17 @@ static const struct rt_cmd commands[] = {
 	{ "doctor", "[--json] [--threads N] [--dir DIR]",
 	  "what this machine can do, and what is wrong with it", rt_cmd_doctor },
 	{ "run", "--spec FILE --dir DIR [--threads N] [--report URL --token-fd N] [--models-root DIR]...",
-	  "trains one job; events on stdout and in DIR/events.ndjson, checkpoints in DIR/checkpoints", rt_cmd_run },
+	  "trains one job; events on stdout and in DIR/events.ndjson, checkpoints in DIR/checkpoints",
+	  rt_cmd_run },
 	{ "validate", "--spec FILE [--models-root DIR]...",
 	  "says as JSON what is wrong with a job, and what it would cost, before it runs", rt_cmd_validate },
 	{ "encode", "--model DIR [--max-length N]",
-	  "tokens of texts: a line {\"text\": …, \"pair\"?: …} in, {\"ids\", \"type_ids\", \"tokens\", \"offsets\"} out",
+	  "tokens of texts: a line {\"text\": …, \"pair\"?: …} in, {\"ids\", \"type_ids\", \"tokens\", "
+	  "\"offsets\"} out",
 	  rt_cmd_encode },
 	{ "logits", "--model DIR [--precision fp32|bf16] [--batch N]",
-	  "a model's answers: a line {\"text\"} or {\"input_ids\", \"token_type_ids\"?} in, {\"logits\"} out", rt_cmd_logits },
+	  "a model's answers: a line {\"text\"} or {\"input_ids\", \"token_type_ids\"?} in, {\"logits\"} out",
+	  rt_cmd_logits },
 	{ NULL, NULL, NULL, NULL },
 };
 

@@ -90,8 +90,9 @@ static void json_writes_shortest_numbers(void **state)
 		double v;
 		const char *text;
 	} rows[] = {
-		{ 0.1, "0.1" },     { 5e-5, "5e-05" },  { 1.0, "1.0" },
-		{ 0.3 + 0.6, "0.8999999999999999" }, { NAN, "null" }, { -INFINITY, "null" },
+		{ 0.1, "0.1" },	     { 5e-5, "5e-05" },
+		{ 1.0, "1.0" },	     { 0.3 + 0.6, "0.8999999999999999" },
+		{ NAN, "null" },     { -INFINITY, "null" },
 		{ 1e300, "1e+300" }, { 0.055199695773231194, "0.055199695773231194" },
 	};
 
@@ -107,7 +108,8 @@ static void json_writes_shortest_numbers(void **state)
 
 static void json_refuses_what_is_not_strict(void **state)
 {
-	static const char *const rows[] = { "{\"a\":1,\"a\":2}", "{} x", "[1,]", "NaN", "\"\\ud800\"", "\"\xff\"", "{", "" };
+	static const char *const rows[] = { "{\"a\":1,\"a\":2}", "{} x",     "[1,]", "NaN",
+					    "\"\\ud800\"",	 "\"\xff\"", "{",    "" };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

@@ -31,7 +31,9 @@ static void addresses_are_taken_apart(void **state)
 
 static void bad_addresses_are_refused(void **state)
 {
-	static const char *const rows[] = { "/%zz", "/%4", "/a%00b", "/%ff", "x", "", "/?a=%e0%80%80", "/\x80" };
+	static const char *const rows[] = {
+		"/%zz", "/%4", "/a%00b", "/%ff", "x", "", "/?a=%e0%80%80", "/\x80"
+	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -67,11 +69,16 @@ static void routes_are_found(void **state)
 		enum rt_code code;
 		const char *last; /* the last parameter */
 	} rows[] = {
-		{ "GET", "/v1/jobs/x", 0, RT_OK, "x" },	       { "HEAD", "/v1/jobs/x/", 0, RT_OK, "x" },
-		{ "DELETE", "/v1/jobs/x", 1, RT_OK, "x" },	       { "PUT", "/v1/jobs/x", -1, RT_METHOD, NULL },
-		{ "GET", "/v1/jobs", -1, RT_NOT_FOUND, NULL },       { "GET", "/v1/jobs/x/c/y.tar", 2, RT_OK, "y" },
-		{ "GET", "/v1/jobs/x/c/y", 3, RT_OK, "y" },	       { "GET", "/v1/jobs/x/c/.tar", 3, RT_OK, ".tar" },
-		{ "GET", "/v1/jobs/x/c/y/files/a/b", 4, RT_OK, "a/b" }, { "GET", "/v1/jobs/x/c/y/files", -1, RT_NOT_FOUND, NULL },
+		{ "GET", "/v1/jobs/x", 0, RT_OK, "x" },
+		{ "HEAD", "/v1/jobs/x/", 0, RT_OK, "x" },
+		{ "DELETE", "/v1/jobs/x", 1, RT_OK, "x" },
+		{ "PUT", "/v1/jobs/x", -1, RT_METHOD, NULL },
+		{ "GET", "/v1/jobs", -1, RT_NOT_FOUND, NULL },
+		{ "GET", "/v1/jobs/x/c/y.tar", 2, RT_OK, "y" },
+		{ "GET", "/v1/jobs/x/c/y", 3, RT_OK, "y" },
+		{ "GET", "/v1/jobs/x/c/.tar", 3, RT_OK, ".tar" },
+		{ "GET", "/v1/jobs/x/c/y/files/a/b", 4, RT_OK, "a/b" },
+		{ "GET", "/v1/jobs/x/c/y/files", -1, RT_NOT_FOUND, NULL },
 	};
 
 	(void)state;
@@ -106,13 +113,20 @@ static void ranges_are_read(void **state)
 		enum rt_range kind;
 		int64_t start, length;
 	} rows[] = {
-		{ NULL, 10, RT_RANGE_WHOLE, 0, 0 },	     { "bytes=0-0", 10, RT_RANGE_PART, 0, 1 },
-		{ "bytes=2-", 10, RT_RANGE_PART, 2, 8 },     { "bytes=-3", 10, RT_RANGE_PART, 7, 3 },
-		{ "bytes=-30", 10, RT_RANGE_PART, 0, 10 },   { "Bytes=5-99999999999999999999", 10, RT_RANGE_PART, 5, 5 },
-		{ "bytes=10-", 10, RT_RANGE_UNSATISFIABLE, 0, 0 }, { "bytes=-0", 10, RT_RANGE_UNSATISFIABLE, 0, 0 },
-		{ "bytes=0-", 0, RT_RANGE_UNSATISFIABLE, 0, 0 },   { "bytes=3-2", 10, RT_RANGE_WHOLE, 0, 0 },
-		{ "bytes=0-1,3-4", 10, RT_RANGE_WHOLE, 0, 0 },     { "items=0-1", 10, RT_RANGE_WHOLE, 0, 0 },
-		{ "bytes=-", 10, RT_RANGE_WHOLE, 0, 0 },	     { "bytes=x", 10, RT_RANGE_WHOLE, 0, 0 },
+		{ NULL, 10, RT_RANGE_WHOLE, 0, 0 },
+		{ "bytes=0-0", 10, RT_RANGE_PART, 0, 1 },
+		{ "bytes=2-", 10, RT_RANGE_PART, 2, 8 },
+		{ "bytes=-3", 10, RT_RANGE_PART, 7, 3 },
+		{ "bytes=-30", 10, RT_RANGE_PART, 0, 10 },
+		{ "Bytes=5-99999999999999999999", 10, RT_RANGE_PART, 5, 5 },
+		{ "bytes=10-", 10, RT_RANGE_UNSATISFIABLE, 0, 0 },
+		{ "bytes=-0", 10, RT_RANGE_UNSATISFIABLE, 0, 0 },
+		{ "bytes=0-", 0, RT_RANGE_UNSATISFIABLE, 0, 0 },
+		{ "bytes=3-2", 10, RT_RANGE_WHOLE, 0, 0 },
+		{ "bytes=0-1,3-4", 10, RT_RANGE_WHOLE, 0, 0 },
+		{ "items=0-1", 10, RT_RANGE_WHOLE, 0, 0 },
+		{ "bytes=-", 10, RT_RANGE_WHOLE, 0, 0 },
+		{ "bytes=x", 10, RT_RANGE_WHOLE, 0, 0 },
 	};
 
 	(void)state;
@@ -154,7 +168,9 @@ static void manifests_name_only_what_lies_inside(void **state)
 		{ "absolute", "[{\"name\":\"/etc/passwd\",\"size_bytes\":3," SHA "}]", false },
 		{ "slash at the end", "[{\"name\":\"a/\",\"size_bytes\":3," SHA "}]", false },
 		{ "NUL", "[{\"name\":\"a\\u0000b\",\"size_bytes\":3," SHA "}]", false },
-		{ "twice", "[{\"name\":\"a\",\"size_bytes\":3," SHA "},{\"name\":\"a\",\"size_bytes\":3," SHA "}]", false },
+		{ "twice",
+		  "[{\"name\":\"a\",\"size_bytes\":3," SHA "},{\"name\":\"a\",\"size_bytes\":3," SHA "}]",
+		  false },
 		{ "no size", "[{\"name\":\"a\"," SHA "}]", false },
 		{ "negative size", "[{\"name\":\"a\",\"size_bytes\":-1," SHA "}]", false },
 		{ "no hash", "[{\"name\":\"a\",\"size_bytes\":3}]", false },
@@ -176,9 +192,12 @@ static void manifests_name_only_what_lies_inside(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(addresses_are_taken_apart),	 cmocka_unit_test(bad_addresses_are_refused),
-		cmocka_unit_test(routes_are_found),		 cmocka_unit_test(ranges_are_read),
-		cmocka_unit_test(entity_tags_are_found_in_lists), cmocka_unit_test(manifests_name_only_what_lies_inside),
+		cmocka_unit_test(addresses_are_taken_apart),
+		cmocka_unit_test(bad_addresses_are_refused),
+		cmocka_unit_test(routes_are_found),
+		cmocka_unit_test(ranges_are_read),
+		cmocka_unit_test(entity_tags_are_found_in_lists),
+		cmocka_unit_test(manifests_name_only_what_lies_inside),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,13 +15,20 @@ static void moves_lead_where_the_drawing_says(void **state)
 		enum rt_job_move move;
 		enum rt_job_status to;
 	} rows[] = {
-		{ RT_JOB_VALIDATING, RT_MOVE_ACCEPT, RT_JOB_QUEUED },	 { RT_JOB_QUEUED, RT_MOVE_TAKE, RT_JOB_RUNNING },
-		{ RT_JOB_QUEUED, RT_MOVE_CANCEL, RT_JOB_CANCELLED },	 { RT_JOB_RUNNING, RT_MOVE_CANCEL, RT_JOB_CANCELLING },
-		{ RT_JOB_CANCELLING, RT_MOVE_CANCEL, RT_JOB_CANCELLING }, { RT_JOB_CANCELLING, RT_MOVE_STOPPED, RT_JOB_CANCELLED },
-		{ RT_JOB_CANCELLING, RT_MOVE_SUCCEED, RT_JOB_SUCCEEDED }, { RT_JOB_RUNNING, RT_MOVE_SUCCEED, RT_JOB_SUCCEEDED },
-		{ RT_JOB_RUNNING, RT_MOVE_FAIL, RT_JOB_FAILED },	 { RT_JOB_RUNNING, RT_MOVE_REQUEUE, RT_JOB_QUEUED },
-		{ RT_JOB_RUNNING, RT_MOVE_PAUSE, RT_JOB_PAUSING },	 { RT_JOB_PAUSING, RT_MOVE_PAUSED, RT_JOB_PAUSED },
-		{ RT_JOB_PAUSED, RT_MOVE_RESUME, RT_JOB_QUEUED },	 { RT_JOB_PAUSED, RT_MOVE_CANCEL, RT_JOB_CANCELLED },
+		{ RT_JOB_VALIDATING, RT_MOVE_ACCEPT, RT_JOB_QUEUED },
+		{ RT_JOB_QUEUED, RT_MOVE_TAKE, RT_JOB_RUNNING },
+		{ RT_JOB_QUEUED, RT_MOVE_CANCEL, RT_JOB_CANCELLED },
+		{ RT_JOB_RUNNING, RT_MOVE_CANCEL, RT_JOB_CANCELLING },
+		{ RT_JOB_CANCELLING, RT_MOVE_CANCEL, RT_JOB_CANCELLING },
+		{ RT_JOB_CANCELLING, RT_MOVE_STOPPED, RT_JOB_CANCELLED },
+		{ RT_JOB_CANCELLING, RT_MOVE_SUCCEED, RT_JOB_SUCCEEDED },
+		{ RT_JOB_RUNNING, RT_MOVE_SUCCEED, RT_JOB_SUCCEEDED },
+		{ RT_JOB_RUNNING, RT_MOVE_FAIL, RT_JOB_FAILED },
+		{ RT_JOB_RUNNING, RT_MOVE_REQUEUE, RT_JOB_QUEUED },
+		{ RT_JOB_RUNNING, RT_MOVE_PAUSE, RT_JOB_PAUSING },
+		{ RT_JOB_PAUSING, RT_MOVE_PAUSED, RT_JOB_PAUSED },
+		{ RT_JOB_PAUSED, RT_MOVE_RESUME, RT_JOB_QUEUED },
+		{ RT_JOB_PAUSED, RT_MOVE_CANCEL, RT_JOB_CANCELLED },
 	};
 
 	(void)state;
@@ -44,7 +51,8 @@ static void nothing_leads_out_of_a_final_status(void **state)
 			struct rt_err err = RT_ERR_INIT;
 			enum rt_job_status to = RT_JOB_QUEUED;
 
-			assert_int_equal(rt_life_move((enum rt_job_status)s, (enum rt_job_move)m, &to, &err), -1);
+			assert_int_equal(rt_life_move((enum rt_job_status)s, (enum rt_job_move)m, &to, &err),
+					 -1);
 			assert_int_equal(err.code, RT_CONFLICT);
 			assert_int_equal(to, RT_JOB_QUEUED); /* not written */
 		}
@@ -58,8 +66,10 @@ static void a_refusal_names_the_status_and_what_is_possible(void **state)
 
 	(void)state;
 	assert_int_equal(rt_life_move(RT_JOB_SUCCEEDED, RT_MOVE_CANCEL, &to, &err), -1);
-	assert_string_equal(err.msg, "the job is succeeded; cancel is possible while it is validating, queued, running, pausing, "
-				     "paused, cancelling; possible now: delete");
+	assert_string_equal(
+		err.msg,
+		"the job is succeeded; cancel is possible while it is validating, queued, running, pausing, "
+		"paused, cancelling; possible now: delete");
 }
 
 static void words_read_back(void **state)

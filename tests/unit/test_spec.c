@@ -50,14 +50,17 @@ static void spec_prints_what_it_reads_back(void **state)
 	json_t *one, *two;
 
 	(void)state;
-	assert_int_equal(parse("{" OK ",\"tags\":[\"a\",\"b\"],\"epochs\":7,\"precision\":\"bf16\",\"max_length\":64,"
-			       "\"resources\":{\"threads\":2},\"alpha\":0.055199695773231194,\"shuffle\":false}",
-			       &spec, &p, &err), 0);
+	assert_int_equal(
+		parse("{" OK ",\"tags\":[\"a\",\"b\"],\"epochs\":7,\"precision\":\"bf16\",\"max_length\":64,"
+		      "\"resources\":{\"threads\":2},\"alpha\":0.055199695773231194,\"shuffle\":false}",
+		      &spec, &p, &err),
+		0);
 	one = rt_spec_json(&spec);
 	assert_int_equal(rt_spec_parse(one, &again, &p, &err), 0);
 	two = rt_spec_json(&again);
 	assert_true(json_equal(one, two));
-	assert_int_equal(json_integer_value(json_object_get(json_object_get(two, "resources"), "threads")), 2);
+	assert_int_equal(json_integer_value(json_object_get(json_object_get(two, "resources"), "threads")),
+			 2);
 	json_decref(one);
 	json_decref(two);
 	rt_spec_release(&spec);
@@ -77,22 +80,32 @@ static void spec_refuses_bad_values(void **state)
 		  "unknown field 'resources.threads'", "" },
 		{ "zero temperature", "{" OK ",\"temperature\":0}", "/temperature",
 		  "temperature must be above 0 and at most 1000 (got 0)", "" },
-		{ "alpha above 1", "{" OK ",\"alpha\":1.5}", "/alpha", "alpha must be between 0 and 1 (got 1.5)", "" },
-		{ "alpha as text", "{" OK ",\"alpha\":\"0.5\"}", "/alpha", "alpha must be a number (got \"0.5\")", "" },
-		{ "zero epochs", "{" OK ",\"epochs\":0}", "/epochs", "epochs must be between 1 and 10000 (got 0)", "" },
-		{ "half an epoch", "{" OK ",\"epochs\":2.5}", "/epochs", "epochs must be an integer (got 2.5)", "" },
-		{ "switch as text", "{" OK ",\"fp16\":\"False\"}", "/fp16", "fp16 must be true or false (got \"False\")", "" },
+		{ "alpha above 1", "{" OK ",\"alpha\":1.5}", "/alpha",
+		  "alpha must be between 0 and 1 (got 1.5)", "" },
+		{ "alpha as text", "{" OK ",\"alpha\":\"0.5\"}", "/alpha",
+		  "alpha must be a number (got \"0.5\")", "" },
+		{ "zero epochs", "{" OK ",\"epochs\":0}", "/epochs",
+		  "epochs must be between 1 and 10000 (got 0)", "" },
+		{ "half an epoch", "{" OK ",\"epochs\":2.5}", "/epochs",
+		  "epochs must be an integer (got 2.5)", "" },
+		{ "switch as text", "{" OK ",\"fp16\":\"False\"}", "/fp16",
+		  "fp16 must be true or false (got \"False\")", "" },
 		{ "enum typo", "{" OK ",\"precision\":\"fp23\"}", "/precision",
 		  "precision must be one of auto, fp32, bf16, fp16 (got \"fp23\")", "fp32" },
-		{ "missing student", "{\"teacher_id\":\"t\",\"dataset_id\":\"d\"}", "/student_id", "student_id is required", "" },
-		{ "null for required", "{\"teacher_id\":\"t\",\"dataset_id\":\"d\",\"student_id\":null}", "/student_id",
-		  "student_id must not be null", "" },
+		{ "missing student", "{\"teacher_id\":\"t\",\"dataset_id\":\"d\"}", "/student_id",
+		  "student_id is required", "" },
+		{ "null for required", "{\"teacher_id\":\"t\",\"dataset_id\":\"d\",\"student_id\":null}",
+		  "/student_id", "student_id must not be null", "" },
 		{ "no teacher", "{\"student_id\":\"s\",\"dataset_id\":\"d\"}", "/teacher_id",
-		  "teacher_id is required unless alpha is 1 (alpha is 0.5); with alpha 1 the job is plain fine-tuning", "" },
-		{ "empty text", "{" OK ",\"name\":\"\"}", "/name", "name must have 1 to 200 bytes (got 0)", "" },
+		  "teacher_id is required unless alpha is 1 (alpha is 0.5); with alpha 1 the job is plain "
+		  "fine-tuning",
+		  "" },
+		{ "empty text", "{" OK ",\"name\":\"\"}", "/name", "name must have 1 to 200 bytes (got 0)",
+		  "" },
 		{ "newline in a name", "{" OK ",\"name\":\"a\\nb\"}", "/name",
 		  "name must not hold control characters (got \"a\\nb\")", "" },
-		{ "tag of the wrong type", "{" OK ",\"tags\":[\"a\",1]}", "/tags/1", "tags must be a string (got 1)", "" },
+		{ "tag of the wrong type", "{" OK ",\"tags\":[\"a\",1]}", "/tags/1",
+		  "tags must be a string (got 1)", "" },
 		{ "nested typo", "{" OK ",\"resources\":{\"thread\":1}}", "/resources/thread",
 		  "unknown field 'thread'; did you mean 'threads'?", "threads" },
 		{ "search", "{" OK ",\"run_hpo\":true}", "/run_hpo",
@@ -122,7 +135,8 @@ static void spec_reports_every_wrong_field_at_once(void **state)
 	struct rt_spec spec;
 
 	(void)state;
-	assert_int_equal(parse("{" OK ",\"alpha\":-1,\"epochs\":0,\"learning_rate\":0}", &spec, &p, &err), -1);
+	assert_int_equal(parse("{" OK ",\"alpha\":-1,\"epochs\":0,\"learning_rate\":0}", &spec, &p, &err),
+			 -1);
 	assert_int_equal(p.n, 3);
 	assert_string_equal(err.msg, "3 fields are wrong; the first: alpha must be between 0 and 1 (got -1)");
 }
@@ -134,7 +148,8 @@ static void spec_without_teacher_needs_alpha_one(void **state)
 	struct rt_spec spec;
 
 	(void)state;
-	assert_int_equal(parse("{\"student_id\":\"s\",\"dataset_id\":\"d\",\"alpha\":1}", &spec, &p, &err), 0);
+	assert_int_equal(parse("{\"student_id\":\"s\",\"dataset_id\":\"d\",\"alpha\":1}", &spec, &p, &err),
+			 0);
 	assert_null(spec.teacher_id);
 	rt_spec_release(&spec);
 }
@@ -144,14 +159,16 @@ static void events_are_checked_by_type(void **state)
 	static const struct {
 		const char *name, *line, *msg;
 	} rows[] = {
-		{ "unknown type", "{\"seq\":1,\"type\":\"x\",\"at\":\"t\",\"data\":{}}", "unknown event type 'x'" },
+		{ "unknown type", "{\"seq\":1,\"type\":\"x\",\"at\":\"t\",\"data\":{}}",
+		  "unknown event type 'x'" },
 		{ "missing member", "{\"seq\":1,\"type\":\"run.phase\",\"at\":\"t\",\"data\":{}}",
 		  "event run.phase: data.phase is missing or of the wrong type" },
 		{ "seq 0", "{\"seq\":0,\"type\":\"log\",\"at\":\"t\",\"data\":{}}",
 		  "an event must have seq (from 1), type and at" },
 		{ "level", "{\"seq\":1,\"type\":\"log\",\"at\":\"t\",\"level\":\"loud\",\"data\":{}}",
 		  "level must be info, warn or error (got 'loud')" },
-		{ "no data", "{\"seq\":1,\"type\":\"log\",\"at\":\"t\"}", "event log: data must be an object" },
+		{ "no data", "{\"seq\":1,\"type\":\"log\",\"at\":\"t\"}",
+		  "event log: data must be an object" },
 	};
 	struct rt_err err = RT_ERR_INIT;
 	struct rt_event e = { .seq = 0 };
@@ -187,10 +204,10 @@ static void schema_names_every_field_and_bound(void **state)
 	(void)state;
 	assert_int_equal(parse("{" OK "}", &spec, &p, &err), 0);
 	resolved = rt_spec_json(&spec);
-	json_object_foreach(resolved, key, value)
-		assert_non_null(json_object_get(properties, key));
+	json_object_foreach(resolved, key, value) assert_non_null(json_object_get(properties, key));
 	assert_int_equal(json_object_size(resolved), json_object_size(properties));
-	assert_true(json_real_value(json_object_get(json_object_get(properties, "temperature"), "exclusiveMinimum")) == 0);
+	assert_true(json_real_value(json_object_get(json_object_get(properties, "temperature"),
+						    "exclusiveMinimum")) == 0);
 	json_decref(resolved);
 	json_decref(schema);
 	rt_spec_release(&spec);

@@ -44,7 +44,8 @@ static int tear_down(void **state)
 
 static int submit(struct fixture *f, char id[RT_ID_SIZE], struct rt_err *err)
 {
-	static const char text[] = "{\"student_id\":\"/s\",\"dataset_id\":\"/d\",\"alpha\":1,\"epochs\":2,\"tags\":[\"a\",\"b\"]}";
+	static const char text[] = "{\"student_id\":\"/s\",\"dataset_id\":\"/"
+				   "d\",\"alpha\":1,\"epochs\":2,\"tags\":[\"a\",\"b\"]}";
 	struct rt_problems problems;
 	struct rt_spec spec;
 	json_t *json = rt_json_parse(text, strlen(text), err);
@@ -129,13 +130,16 @@ static int ingest(struct fixture *f, struct rt_run_row *run, const char *line, s
 
 static void a_workers_events_are_stored_once_and_in_order(void **state)
 {
-	static const char phase[] = "{\"seq\":1,\"type\":\"run.phase\"," AT ",\"data\":{\"phase\":\"training\"}}";
-	static const char epoch[] = "{\"seq\":2,\"type\":\"epoch.completed\"," AT ",\"data\":{\"epoch\":1,\"step\":5,\"train_loss\":1.5,"
+	static const char phase[] =
+		"{\"seq\":1,\"type\":\"run.phase\"," AT ",\"data\":{\"phase\":\"training\"}}";
+	static const char epoch[] = "{\"seq\":2,\"type\":\"epoch.completed\"," AT
+				    ",\"data\":{\"epoch\":1,\"step\":5,\"train_loss\":1.5,"
 				    "\"eval_loss\":null,\"eval_accuracy\":0.5,\"learning_rate\":0.1}}";
 	static const char gap[] = "{\"seq\":9,\"type\":\"log\"," AT ",\"data\":{}}";
-	static const char escape[] = "{\"seq\":3,\"type\":\"checkpoint.written\"," AT ",\"data\":{\"checkpoint_id\":"
-				     "\"ckpt_01ARZ3NDEKTSV4RRFFQ69G5FAV\",\"dir\":\"../x\",\"step\":5,\"epoch\":1,\"best\":true,"
-				     "\"size_bytes\":1,\"files\":[]}}";
+	static const char escape[] =
+		"{\"seq\":3,\"type\":\"checkpoint.written\"," AT ",\"data\":{\"checkpoint_id\":"
+		"\"ckpt_01ARZ3NDEKTSV4RRFFQ69G5FAV\",\"dir\":\"../x\",\"step\":5,\"epoch\":1,\"best\":true,"
+		"\"size_bytes\":1,\"files\":[]}}";
 	struct fixture *f = *state;
 	struct rt_err err = RT_ERR_INIT;
 	struct rt_run_row run;
@@ -206,7 +210,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_was_committed_is_there_again, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_newer_schema_is_refused, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(one_part_of_a_turn_is_undone_alone, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_workers_events_are_stored_once_and_in_order, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_workers_events_are_stored_once_and_in_order, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(any_failing_step_leaves_no_half_job, set_up, tear_down),
 	};
 

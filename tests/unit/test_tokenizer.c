@@ -115,7 +115,7 @@ static void facts_are_told(void **state)
 		open_json("{\"added_tokens\":[{\"id\":4,\"content\":\"[PAD]\",\"special\":true}]," WORDS "}");
 	struct rt_tokenizer *same =
 		open_json("{" WORDS ",\"truncation\":{\"max_length\":3},\"added_tokens\":[{\"id\":4,"
-				    "\"special\":false,\"content\":\"[PAD]\"}]}");
+			  "\"special\":false,\"content\":\"[PAD]\"}]}");
 	struct rt_tokenizer *other = open_json("{" WORDS "}");
 
 	(void)state;

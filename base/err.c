@@ -87,6 +87,22 @@ int rt_fail_errno(struct rt_err *err, int errnum, const char *fmt, ...)
 	return rt_fail(err, code_of_errno(errnum), "%s: %s", what, strerror_r(errnum, why, sizeof why));
 }
 
+bool rt_code_is_input(enum rt_code code)
+{
+	switch (code) {
+	case RT_INVALID:
+	case RT_NOT_FOUND:
+	case RT_FORBIDDEN:
+	case RT_CONFLICT:
+	case RT_TOO_LARGE:
+	case RT_UNPROCESSABLE:
+	case RT_UNSUPPORTED:
+		return true;
+	default:
+		return false;
+	}
+}
+
 int rt_code_http(enum rt_code code)
 {
 	static const int http[] = {

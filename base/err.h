@@ -5,6 +5,8 @@
 #ifndef RT_BASE_ERR_H
 #define RT_BASE_ERR_H
 
+#include <stdbool.h>
+
 #define RT_ERR_MAP(X)                                                                                        \
 	X(OK, 200, "ok")                                                                                     \
 	X(INVALID, 400, "invalid")                                                                           \
@@ -55,6 +57,8 @@ int rt_fail_in(struct rt_err *err, const char *fmt, ...) __attribute__((format(p
  * RT_NO_MEMORY, ENOSPC and EDQUOT RT_DISK_FULL, EACCES and EPERM RT_FORBIDDEN, all others RT_IO. */
 int rt_fail_errno(struct rt_err *err, int errnum, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+/* Is it something that the person who asked can put right (a value, a file, a state), and not the machine's trouble? */
+bool rt_code_is_input(enum rt_code code);
 int rt_code_http(enum rt_code code);
 const char *rt_code_word(enum rt_code code); /* static */
 

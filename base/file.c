@@ -64,16 +64,18 @@ out:
 	return rc;
 }
 
-static int write_all(int fd, const char *bytes, size_t n)
+int rt_fd_write_all(int fd, const void *bytes, size_t n)
 {
+	const char *at = bytes;
+
 	while (n > 0) {
-		ssize_t done = write(fd, bytes, n);
+		ssize_t done = write(fd, at, n);
 
 		if (done < 0 && errno == EINTR)
 			continue;
 		if (done < 0)
 			return -1;
-		bytes += done;
+		at += done;
 		n -= (size_t)done;
 	}
 	return 0;
@@ -103,7 +105,7 @@ int rt_file_write(const char *path, const void *bytes, size_t n, struct rt_err *
 	}
 	fd = open(tmp.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	made = fd >= 0;
-	if (fd < 0 || write_all(fd, bytes, n) < 0 || fsync(fd) < 0) {
+	if (fd < 0 || rt_fd_write_all(fd, bytes, n) < 0 || fsync(fd) < 0) {
 		rt_fail_errno(err, errno, "cannot write %s", path);
 		goto out;
 	}

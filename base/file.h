@@ -17,6 +17,9 @@ int rt_file_read(const char *path, size_t max_bytes, struct rt_buf *out, struct 
 /* Writes the file whole or not at all: temporary name beside it, fsync, rename, fsync of the folder. */
 int rt_file_write(const char *path, const void *bytes, size_t n, struct rt_err *err);
 
+/* Writes all n bytes to a descriptor, however many calls that takes. 0, or -1 with errno as write(2) left it. */
+int rt_fd_write_all(int fd, const void *bytes, size_t n);
+
 /* A read-only mapping of a whole regular file. data is NULL for an empty file. */
 struct rt_map {
 	const unsigned char *data;

@@ -79,26 +79,11 @@ out:
 	return rc;
 }
 
-static int write_all(int fd, const char *bytes, size_t n)
-{
-	while (n > 0) {
-		ssize_t done = write(fd, bytes, n);
-
-		if (done < 0 && errno == EINTR)
-			continue;
-		if (done < 0)
-			return -1;
-		bytes += done;
-		n -= (size_t)done;
-	}
-	return 0;
-}
-
 static int to_file(struct rt_journal *j, bool durable, struct rt_err *err)
 {
 	if (j->broken)
 		return rt_fail(err, RT_DISK_FULL, "events.ndjson takes no more lines");
-	if (write_all(j->fd, j->line.data, j->line.len) < 0) {
+	if (rt_fd_write_all(j->fd, j->line.data, j->line.len) < 0) {
 		rt_fail_errno(err, errno, "cannot write events.ndjson");
 		j->broken = true;
 		/* half a line would spoil the file for its readers */
@@ -133,7 +118,7 @@ int rt_journal_write(struct rt_journal *j, const char *type, const char *level, 
 	rc = to_file(j, durable, err);
 	in_file = in_file && !j->broken;
 	/* A reader of stdout that went away is no reason to stop training. */
-	if (j->out_fd >= 0 && write_all(j->out_fd, j->line.data, j->line.len) < 0 && errno != EAGAIN)
+	if (j->out_fd >= 0 && rt_fd_write_all(j->out_fd, j->line.data, j->line.len) < 0 && errno != EAGAIN)
 		j->out_fd = -1;
 	if (j->poster && in_file)
 		rt_poster_grown(j->poster, j->size_bytes, durable);

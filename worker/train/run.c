@@ -588,15 +588,9 @@ static const char *reason_of(const struct run *r, const struct rt_err *err)
 {
 	if (r->reason)
 		return r->reason;
-	switch (err->code) {
-	case RT_INVALID:
-	case RT_NOT_FOUND:
-	case RT_FORBIDDEN:
-	case RT_CONFLICT:
-	case RT_TOO_LARGE:
-	case RT_UNPROCESSABLE:
-	case RT_UNSUPPORTED:
+	if (rt_code_is_input(err->code))
 		return "bad_input";
+	switch (err->code) {
 	case RT_NO_MEMORY:
 		return "out_of_memory";
 	case RT_DISK_FULL:

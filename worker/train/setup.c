@@ -26,19 +26,10 @@ struct work {
  * owner can is the end: -1, with err filled. */
 static int blame(struct work *w, const char *pointer, const struct rt_err *why)
 {
-	switch (why->code) {
-	case RT_INVALID:
-	case RT_NOT_FOUND:
-	case RT_FORBIDDEN:
-	case RT_CONFLICT:
-	case RT_TOO_LARGE:
-	case RT_UNPROCESSABLE:
-	case RT_UNSUPPORTED:
-		rt_problems_add(w->problems, pointer, NULL, "%s", why->msg);
-		return 0;
-	default:
+	if (!rt_code_is_input(why->code))
 		return rt_fail(w->err, why->code, "%s", why->msg);
-	}
+	rt_problems_add(w->problems, pointer, NULL, "%s", why->msg);
+	return 0;
 }
 
 int rt_setup_precision(const char *field, int asked, int *ret, struct rt_err *err)

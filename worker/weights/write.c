@@ -80,33 +80,16 @@ static void add_header(struct rt_buf *out, const struct rt_tensor *const *order,
 		rt_buf_char(out, ' ');
 }
 
-static int write_all(int fd, const void *bytes, size_t n)
-{
-	const char *at = bytes;
-
-	while (n > 0) {
-		ssize_t done = write(fd, at, n < (size_t)1 << 30 ? n : (size_t)1 << 30);
-
-		if (done < 0 && errno == EINTR)
-			continue;
-		if (done < 0)
-			return -1;
-		at += done;
-		n -= (size_t)done;
-	}
-	return 0;
-}
-
 static int write_file(int fd, const struct rt_buf *header, const struct rt_tensor *const *order, size_t n)
 {
 	unsigned char size[8];
 
 	for (int i = 0; i < 8; i++)
 		size[i] = (unsigned char)((uint64_t)header->len >> (8 * i));
-	if (write_all(fd, size, sizeof size) < 0 || write_all(fd, header->data, header->len) < 0)
+	if (rt_fd_write_all(fd, size, sizeof size) < 0 || rt_fd_write_all(fd, header->data, header->len) < 0)
 		return -1;
 	for (size_t i = 0; i < n; i++) {
-		if (write_all(fd, order[i]->data, order[i]->size_bytes) < 0)
+		if (rt_fd_write_all(fd, order[i]->data, order[i]->size_bytes) < 0)
 			return -1;
 	}
 	return fsync(fd);

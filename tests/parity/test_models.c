@@ -186,6 +186,7 @@ static void every_fixture_matches_in_fp32(void **state)
 {
 	static const char *const names[] = {
 		"bert",
+		"bert-legacy-bin",
 		"bert-sharded",
 		"bert-fp16",
 		"bert-bf16",
@@ -193,6 +194,7 @@ static void every_fixture_matches_in_fp32(void **state)
 		"bert-base-prefixed",
 		"bert-masked-lm",
 		"roberta",
+		"roberta-legacy-bin",
 		"roberta-sharded",
 		"roberta-fp16",
 		"roberta-bf16",

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "base/file.h"
 #include "worker/text/byte_level.h"
 #include "worker/text/regex.h"
 #include "worker/text/tokenizer.h"
@@ -107,6 +108,252 @@ static void a_missing_folder_is_not_found(void **state)
 	(void)state;
 	assert_int_equal(rt_tokenizer_open("/nonexistent", &tok, &err), -1);
 	assert_int_equal(err.code, RT_NOT_FOUND);
+}
+
+struct legacy_file {
+	const char *name, *text;
+	size_t size; /* 0: text is a C string */
+};
+enum { LEGACY_FILES = 4 };
+
+/* Opens a new folder that holds the files, which end with the first that has no name. */
+static int open_files(const struct legacy_file *files, struct rt_tokenizer **ret, struct rt_err *err)
+{
+	char dir[] = "/tmp/rt-tokenizer-XXXXXX";
+	int rc;
+
+	assert_non_null(mkdtemp(dir));
+	for (size_t i = 0; i < LEGACY_FILES && files[i].name; i++) {
+		char *path = rt_path_join(dir, files[i].name);
+		size_t size = files[i].size ? files[i].size : strlen(files[i].text);
+
+		assert_int_equal(rt_file_write(path, files[i].text, size, err), 0);
+		free(path);
+	}
+	rc = rt_tokenizer_open(dir, ret, err);
+	assert_int_equal(rt_dir_remove(dir, NULL), 0);
+	return rc;
+}
+
+static void bad_legacy_files_are_refused(void **state)
+{
+	static const struct {
+		const char *name;
+		struct legacy_file files[LEGACY_FILES];
+		enum rt_code code;
+		const char *part; /* of the message */
+	} rows[] = {
+		{ "none",
+		  { { "config.json", "{\"model_type\":\"bert\"}", 0 } },
+		  RT_NOT_FOUND,
+		  "looked for tokenizer.json, vocab.txt, vocab.json with merges.txt" },
+		{ "none for the class",
+		  { { "tokenizer_config.json", "{\"tokenizer_class\":\"RobertaTokenizerFast\"}", 0 },
+		    { "vocab.json", "{}", 0 } },
+		  RT_NOT_FOUND,
+		  "for tokenizer_class 'RobertaTokenizerFast', vocab.json with merges.txt" },
+		{ "unknown class",
+		  { { "tokenizer_config.json", "{\"tokenizer_class\":\"MyTokenizer\"}", 0 },
+		    { "vocab.txt", "a\n", 0 } },
+		  RT_UNSUPPORTED,
+		  "tokenizer_class 'MyTokenizer'" },
+		{ "class of no string",
+		  { { "tokenizer_config.json", "{\"tokenizer_class\":1}", 0 } },
+		  RT_INVALID,
+		  "tokenizer_class must be" },
+		{ "config of no object",
+		  { { "tokenizer_config.json", "[]", 0 }, { "vocab.txt", "a\n", 0 } },
+		  RT_INVALID,
+		  "tokenizer_config.json: must be an object" },
+		{ "token twice",
+		  { { "vocab.txt", "[CLS]\n[SEP]\na\nb\r\na\n", 0 } },
+		  RT_INVALID,
+		  "vocab.txt: 'a' stands there twice, line 5 is the second" },
+		{ "empty vocab.txt",
+		  { { "vocab.txt", "", 0 } },
+		  RT_INVALID,
+		  "vocab.txt: there are no tokens" },
+		{ "vocab.txt not UTF-8",
+		  { { "vocab.txt", "[CLS]\n[SEP]\n\xff\n", 0 } },
+		  RT_INVALID,
+		  "vocab.txt: the text is not UTF-8 at byte 12" },
+		{ "no [CLS]",
+		  { { "vocab.txt", "a\n[SEP]\n", 0 } },
+		  RT_INVALID,
+		  "the vocabulary has no cls_token '[CLS]'" },
+		{ "sep_token null",
+		  { { "vocab.txt", "[CLS]\n[SEP]\n", 0 },
+		    { "tokenizer_config.json", "{\"sep_token\":null}", 0 } },
+		  RT_INVALID,
+		  "sep_token must not be null" },
+		{ "sep_token a number",
+		  { { "vocab.txt", "[CLS]\n[SEP]\n", 0 },
+		    { "tokenizer_config.json", "{\"sep_token\":7}", 0 } },
+		  RT_INVALID,
+		  "sep_token must be a string" },
+		{ "do_lower_case a number",
+		  { { "vocab.txt", "[CLS]\n[SEP]\n", 0 },
+		    { "tokenizer_config.json", "{\"do_lower_case\":1}", 0 } },
+		  RT_INVALID,
+		  "do_lower_case must be true or false" },
+		{ "do_basic_tokenize false",
+		  { { "vocab.txt", "[CLS]\n[SEP]\n", 0 },
+		    { "tokenizer_config.json", "{\"do_basic_tokenize\":false}", 0 } },
+		  RT_UNSUPPORTED,
+		  "do_basic_tokenize false" },
+		{ "another id",
+		  { { "vocab.txt", "[CLS]\n[SEP]\n", 0 },
+		    { "tokenizer_config.json", "{\"added_tokens_decoder\":{\"9\":{\"content\":\"x\"}}}",
+		      0 } },
+		  RT_INVALID,
+		  "added token 'x' has the id 9, but the vocabulary makes it 2" },
+		{ "id of no number",
+		  { { "vocab.txt", "[CLS]\n[SEP]\n", 0 },
+		    { "tokenizer_config.json", "{\"added_tokens_decoder\":{\"2x\":{\"content\":\"x\"}}}",
+		      0 } },
+		  RT_INVALID,
+		  "'2x' is no id" },
+		{ "added token of no object",
+		  { { "vocab.txt", "[CLS]\n[SEP]\n", 0 },
+		    { "tokenizer_config.json", "{\"added_tokens_decoder\":{\"2\":\"x\"}}", 0 } },
+		  RT_INVALID,
+		  "added_tokens_decoder: 2 must be an object" },
+		{ "added_tokens.json",
+		  { { "vocab.txt", "[CLS]\n[SEP]\n", 0 }, { "added_tokens.json", "{\"x\":-1}", 0 } },
+		  RT_INVALID,
+		  "added_tokens.json: the id of 'x'" },
+		{ "merge of unknown",
+		  { { "vocab.json", "{\"<s>\":0,\"</s>\":1,\"a\":2}", 0 },
+		    { "merges.txt", "#version: 0.2\na b\n", 0 } },
+		  RT_INVALID,
+		  "merge 0 needs the token 'b'" },
+		{ "merge of three",
+		  { { "vocab.json", "{\"<s>\":0,\"</s>\":1,\"a\":2}", 0 }, { "merges.txt", "a a a\n", 0 } },
+		  RT_INVALID,
+		  "merge 0 must be" },
+		{ "merges not UTF-8",
+		  { { "vocab.json", "{\"<s>\":0,\"</s>\":1,\"a\":2}", 0 }, { "merges.txt", "a\xe4 a\n", 0 } },
+		  RT_INVALID,
+		  "merges.txt: the text is not UTF-8 at byte 1" },
+		{ "token twice in vocab.json",
+		  { { "vocab.json", "{\"a\":0,\"a\":1}", 0 }, { "merges.txt", "", 0 } },
+		  RT_INVALID,
+		  "vocab.json: " },
+		{ "id twice in vocab.json",
+		  { { "vocab.json", "{\"<s>\":0,\"</s>\":0}", 0 }, { "merges.txt", "", 0 } },
+		  RT_INVALID,
+		  "the id 0 twice" },
+		{ "id of no number in vocab.json",
+		  { { "vocab.json", "{\"<s>\":\"0\",\"</s>\":1}", 0 }, { "merges.txt", "", 0 } },
+		  RT_INVALID,
+		  "the id of '<s>'" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct rt_tokenizer *tok = NULL;
+		struct rt_err err = RT_ERR_INIT;
+
+		print_message("%s\n", rows[i].name);
+		assert_int_equal(open_files(rows[i].files, &tok, &err), -1);
+		if (!strstr(err.msg, rows[i].part))
+			print_message("  said: %s\n", err.msg);
+		assert_non_null(strstr(err.msg, rows[i].part));
+		assert_int_equal(err.code, rows[i].code);
+		assert_null(tok);
+	}
+}
+
+static void legacy_files_say_what_they_are(void **state)
+{
+	static const struct {
+		const char *name;
+		struct legacy_file files[LEGACY_FILES];
+		const char *text;
+		int32_t ids[8], n;
+	} rows[] = {
+		{ "BERT by its file, lower case",
+		  { { "vocab.txt", "[PAD]\n[UNK]\r\n[CLS]\n[SEP]\na\n##b", 0 } },
+		  "AB [MASK] c",
+		  { 2, 4, 5, 6, 1, 3 },
+		  6 },
+		{ "BERT cased",
+		  { { "vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n##b\n", 0 },
+		    { "tokenizer_config.json", "{\"do_lower_case\":false}", 0 } },
+		  "AB ab",
+		  { 2, 1, 4, 5, 3 },
+		  5 },
+		{ "MPNet by model_type",
+		  { { "vocab.txt", "<s>\n<pad>\n</s>\n[UNK]\na\n", 0 },
+		    { "config.json", "{\"model_type\":\"mpnet\"}", 0 } },
+		  "a",
+		  { 0, 4, 2 },
+		  3 },
+		{ "tokenizer_class of config.json before model_type",
+		  { { "vocab.txt", "<s>\n<pad>\n</s>\n[UNK]\na\n", 0 },
+		    { "config.json", "{\"model_type\":\"bert\",\"tokenizer_class\":\"MPNetTokenizerFast\"}",
+		      0 } },
+		  "a",
+		  { 0, 4, 2 },
+		  3 },
+		{ "a model_type whose files are not there",
+		  { { "vocab.json", "{\"<s>\":0,\"</s>\":1,\"a\":2,\"b\":3,\"ab\":4}", 0 },
+		    { "merges.txt", "#version: 0.2\r\na b\r\n\r\n", 0 },
+		    { "config.json", "{\"model_type\":\"bert\"}", 0 } },
+		  "abb",
+		  { 0, 4, 3, 1 },
+		  4 },
+		{ "RoBERTa with a space put first",
+		  { { "vocab.json", "{\"<s>\":0,\"</s>\":1,\"a\":2,\"\xc4\xa0\":3}", 0 },
+		    { "merges.txt", "", 0 },
+		    { "tokenizer_config.json", "{\"add_prefix_space\":true}", 0 } },
+		  "a",
+		  { 0, 3, 2, 1 },
+		  4 },
+		{ "special_tokens_map.json and added_tokens.json",
+		  { { "vocab.txt", "[UNK]\n<c>\n<d>\na\n", 0 },
+		    { "special_tokens_map.json",
+		      "{\"cls_token\":\"<c>\",\"sep_token\":{\"content\":\"<d>\"},\"pad_token\":\"y\","
+		      "\"mask_token\":null}",
+		      0 },
+		    { "added_tokens.json", "{\"y\":5,\"X\":4}", 0 } },
+		  "ax y [MASK]", /* X matches the text in lower case, y as it is */
+		  { 1, 3, 4, 5, 0, 0, 0, 2 },
+		  8 },
+		{ "added_tokens_decoder",
+		  { { "vocab.txt", "[UNK]\n[CLS]\n[SEP]\na\n", 0 },
+		    { "tokenizer_config.json",
+		      "{\"added_tokens_decoder\":{\"10\":{\"content\":\"z10\"},\"9\":{\"content\":\"z9\"},"
+		      "\"4\":{\"content\":\"z4\"},\"5\":{\"content\":\"z5\"},\"6\":{\"content\":\"z6\"},"
+		      "\"7\":{\"content\":\"z7\"},\"8\":{\"content\":\"z8\"}}}",
+		      0 },
+		    { "added_tokens.json", "{\"a\":77}", 0 } },
+		  "az10az9",
+		  { 1, 3, 10, 3, 9, 2 },
+		  6 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct rt_tokenizer *tok = NULL;
+		struct rt_encoding e = { 0 };
+		struct rt_err err = RT_ERR_INIT;
+
+		print_message("%s\n", rows[i].name);
+		if (open_files(rows[i].files, &tok, &err) < 0)
+			print_message("  said: %s\n", err.msg);
+		assert_non_null(tok);
+		assert_int_equal(
+			rt_tokenizer_encode(tok, rows[i].text, strlen(rows[i].text), NULL, 0, 0, &e, &err),
+			0);
+		for (size_t k = 0; k < e.n; k++)
+			print_message("  %d", (int)e.ids[k]);
+		print_message("\n");
+		assert_int_equal(e.n, rows[i].n);
+		assert_memory_equal(e.ids, rows[i].ids, e.n * sizeof *e.ids);
+		rt_encoding_release(&e);
+		rt_tokenizer_close(tok);
+	}
 }
 
 static void facts_are_told(void **state)
@@ -232,6 +479,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bad_files_are_refused_by_name),
 		cmocka_unit_test(a_missing_folder_is_not_found),
+		cmocka_unit_test(bad_legacy_files_are_refused),
+		cmocka_unit_test(legacy_files_say_what_they_are),
 		cmocka_unit_test(facts_are_told),
 		cmocka_unit_test(bad_texts_are_refused),
 		cmocka_unit_test(words_are_cut_as_gpt2_does),

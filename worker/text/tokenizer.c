@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "worker/text/legacy.h"
 #include "worker/text/parts.h"
 #include "worker/text/unicode.h"
 
@@ -124,9 +125,9 @@ int rt_tokenizer_read(struct rt_tokenizer *tok, const json_t *json, struct rt_er
 	return finish(tok, json, err);
 }
 
-int rt_tokenizer_open_memory(const void *json, size_t size, struct rt_tokenizer **ret, struct rt_err *err)
+/* root is given. */
+static int open_json(json_t *root, struct rt_tokenizer **ret, struct rt_err *err)
 {
-	json_t *root = rt_json_parse(json, size, err);
 	struct rt_tokenizer *tok = root ? rt_tokenizer_new(err) : NULL;
 	int rc = tok ? rt_tokenizer_read(tok, root, err) : -1;
 
@@ -137,6 +138,11 @@ int rt_tokenizer_open_memory(const void *json, size_t size, struct rt_tokenizer 
 	}
 	*ret = tok;
 	return 0;
+}
+
+int rt_tokenizer_open_memory(const void *json, size_t size, struct rt_tokenizer **ret, struct rt_err *err)
+{
+	return open_json(rt_json_parse(json, size, err), ret, err);
 }
 
 /* pad_token of tokenizer_config.json: a string, or an object with content. Its absence is fine. */
@@ -164,31 +170,42 @@ static int read_config(struct rt_tokenizer *tok, const char *dir, struct rt_err 
 	return rc;
 }
 
+static int open_file(const char *path, struct rt_tokenizer **ret, struct rt_err *err)
+{
+	struct rt_buf text = RT_BUF_INIT;
+	int rc = rt_file_read(path, RT_TOKENIZER_FILE_MAX, &text, err);
+
+	if (rc == 0 && rt_tokenizer_open_memory(rt_buf_text(&text), text.len, ret, err) < 0)
+		rc = rt_fail_in(err, "%s", path);
+	rt_buf_release(&text);
+	return rc;
+}
+
+static int open_legacy(const char *dir, struct rt_tokenizer **ret, struct rt_err *err)
+{
+	json_t *json = NULL;
+
+	if (rt_legacy_read(dir, &json, err) == 0 && open_json(json, ret, err) == 0)
+		return 0;
+	return rt_fail_in(err, "%s", dir);
+}
+
 int rt_tokenizer_open(const char *dir, struct rt_tokenizer **ret, struct rt_err *err)
 {
 	char *path = rt_path_join(dir, "tokenizer.json");
 	struct rt_tokenizer *tok = NULL;
-	struct rt_buf text = RT_BUF_INIT;
-	int rc = -1;
+	int rc;
 
 	if (!path)
 		return rt_fail(err, RT_NO_MEMORY, "no memory for a path");
-	if (rt_file_read(path, RT_TOKENIZER_FILE_MAX, &text, err) < 0)
-		goto out;
-	if (rt_tokenizer_open_memory(rt_buf_text(&text), text.len, &tok, err) < 0) {
-		rt_fail_in(err, "%s", path);
-		goto out;
-	}
-	if (read_config(tok, dir, err) < 0)
-		goto out;
-	*ret = tok;
-	tok = NULL;
-	rc = 0;
-out:
-	rt_tokenizer_close(tok);
-	rt_buf_release(&text);
+	rc = rt_file_exists(path) ? open_file(path, &tok, err) : open_legacy(dir, &tok, err);
 	free(path);
-	return rc;
+	if (rc < 0 || read_config(tok, dir, err) < 0) {
+		rt_tokenizer_close(tok);
+		return -1;
+	}
+	*ret = tok;
+	return 0;
 }
 
 size_t rt_tokenizer_vocab_size(const struct rt_tokenizer *tok)

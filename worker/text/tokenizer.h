@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tokenizers as the `tokenizers` library runs them, read from a tokenizer.json: text in, ids, type ids, tokens and
- * offsets out. Not for training tokenizers nor for turning ids back into text.
+/* Tokenizers as the `tokenizers` library runs them, read from a tokenizer.json or the files older than it: text in, ids,
+ * type ids, tokens and offsets out. Not for training tokenizers nor for turning ids back into text.
  *
  * The way of a text: added tokens that match the raw text are cut out, the rest is normalized, added tokens that match
  * the normalized text are cut out, the rest is split by the pre-tokenizer, each word goes through the model, then
- * truncation and the post-processor. Truncation and padding that a tokenizer.json has stored are ignored, and
- * tokenizer_config.json changes nothing but the padding token that rt_tokenizer_pad_id names.
+ * truncation and the post-processor. Truncation and padding that a tokenizer.json has stored are ignored, and beside a
+ * tokenizer.json the tokenizer_config.json changes nothing but the padding token that rt_tokenizer_pad_id names.
  *
  * Unicode: the library's parts use tables of different versions, and results depend on them. Ours stand in
  * worker/text/unicode_tables.c and do not follow the version of a library that happens to be installed: categories,
@@ -31,9 +31,10 @@ struct rt_tokenizer;
 #define RT_TOKENIZER_FILE_MAX (512u << 20)	/* bytes of a tokenizer's file */
 #define RT_TOKENIZER_TEXT_MAX ((size_t)1 << 28) /* bytes of a text */
 
-/* Reads DIR/tokenizer.json (the older files, vocab.txt and the like, are not read alone), and pad_token from
- * DIR/tokenizer_config.json where that file is. *ret: new, rt_tokenizer_close. RT_NOT_FOUND when there is no tokenizer;
- * RT_INVALID for a file that is not whole; RT_UNSUPPORTED for a component we do not know, with its name. Blocks. */
+/* Reads DIR/tokenizer.json, and pad_token from DIR/tokenizer_config.json where that file is. Without tokenizer.json the
+ * older files do, vocab.txt and the like: legacy.h. *ret: new, rt_tokenizer_close. RT_NOT_FOUND when there is no
+ * tokenizer; RT_INVALID for a file that is not whole; RT_UNSUPPORTED for a component or class we do not know, with its
+ * name. Blocks. */
 int rt_tokenizer_open(const char *dir, struct rt_tokenizer **ret, struct rt_err *err);
 /* The same from the bytes of a tokenizer.json; json is only read during the call. */
 int rt_tokenizer_open_memory(const void *json, size_t size, struct rt_tokenizer **ret, struct rt_err *err);

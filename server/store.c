@@ -68,7 +68,7 @@ static int bind(sqlite3_stmt *stmt, const char *types, va_list ap)
 			rc = isfinite(real) ? sqlite3_bind_double(stmt, i, real) : sqlite3_bind_null(stmt, i);
 			break;
 		default:
-			assert(!"a type letter that bind does not know");
+			assert(false && "a type letter that bind does not know");
 		}
 	}
 	return rc;

@@ -54,7 +54,8 @@ enum {
 	RT_MODULE_TOP = 1, /* its name stands beside the family's prefix, not below it */
 	RT_MODULE_NEW =
 		2, /* may be missing from a checkpoint (a pre-trained encoder's): then it is made anew */
-	RT_MODULE_PAD_ROW = 4, /* row pad_id is zero at the start and gets no gradient */
+	RT_MODULE_PAD_ROW = 4,	/* row pad_id is zero at the start and gets no gradient */
+	RT_MODULE_NO_DECAY = 8, /* no weight decay, though neither bias nor norm */
 };
 
 struct rt_module {

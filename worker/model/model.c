@@ -452,7 +452,9 @@ struct rt_param rt_model_param(const struct rt_model *m, size_t i)
 {
 	const struct rt_slot *slot = &m->slots.list[i];
 
-	return (struct rt_param){ slot->name, *slot->at, !slot->bias && slot->kind != RT_NORM };
+	return (struct rt_param){ slot->name, *slot->at,
+				  !slot->bias && slot->kind != RT_NORM &&
+					  !(slot->flags & RT_MODULE_NO_DECAY) };
 }
 
 struct tc_rng *rt_model_rng(struct rt_model *m)

@@ -84,7 +84,7 @@ const char *rt_model_label(const struct rt_model *m, size_t i); /* in id order; 
 struct rt_param {
 	const char *name;    /* full name as saved */
 	struct tc_tensor *t; /* fp32, contiguous; belongs to the model */
-	bool decay;	     /* weight decay applies: no bias, no LayerNorm */
+	bool decay;	     /* weight decay applies, as in the Hugging Face Trainer: no bias, no LayerNorm */
 };
 size_t rt_model_param_count(const struct rt_model *m);
 struct rt_param rt_model_param(const struct rt_model *m, size_t i);

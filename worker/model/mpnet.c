@@ -35,7 +35,9 @@ static const struct rt_module body[] = {
 	{ "embeddings.position_embeddings", RT_EMBEDDING, RT_DIM_POSITIONS, RT_DIM_HIDDEN, BODY(positions),
 	  RT_MODULE_PAD_ROW },
 	{ "embeddings.LayerNorm", RT_NORM, RT_DIM_HIDDEN, RT_DIM_NONE, BODY(embedding_norm), 0 },
-	{ "encoder.relative_attention_bias", RT_EMBEDDING, RT_DIM_RELATIVE, RT_DIM_HEADS, BODY(relative), 0 },
+	/* The Trainer leaves out of the decay whatever has "bias" in its name. */
+	{ "encoder.relative_attention_bias", RT_EMBEDDING, RT_DIM_RELATIVE, RT_DIM_HEADS, BODY(relative),
+	  RT_MODULE_NO_DECAY },
 	{ "classifier.dense", RT_LINEAR, RT_DIM_HIDDEN, RT_DIM_HIDDEN, BODY(dense),
 	  RT_MODULE_TOP | RT_MODULE_NEW },
 	{ "classifier.out_proj", RT_LINEAR, RT_DIM_LABELS, RT_DIM_HIDDEN, BODY(classifier),

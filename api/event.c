@@ -12,6 +12,7 @@ static const struct {
 	const char *members[12];
 } types[] = {
 	{ "run.started", { "ipid", "ithreads", "iseed", "sprecision", "steacher_precision" } },
+	{ "run.resumed", { "ifrom_step", "ifrom_epoch" } },
 	{ "run.phase", { "sphase" } },
 	{ "data.loaded", { "itrain_rows", "ivalidation_rows", "alabels" } },
 	{ "model.loaded", { "srole", "iparameters" } },
@@ -27,6 +28,8 @@ static const struct {
 	{ "run.succeeded", { "sbest_checkpoint_id", "nseconds" } },
 	{ "run.failed", { "sreason" } },
 	{ "run.cancelled", { NULL } },
+	{ "run.paused", { NULL } },
+	{ "run.stopped", { NULL } },
 };
 
 static int has_kind(const json_t *v, char kind)

@@ -7,6 +7,8 @@
  * type                  data (R: always there; the others may be null or missing)
  * run.started           R pid, threads, seed, precision, teacher_precision; version, torch, blas, matmul_gflops,
  *                         spec (as resolved), loss
+ * run.resumed           R from_step, from_epoch (epochs that are complete in the state that it goes on from); state (an id),
+ *                         checkpoints: ids of those that the run has taken over
  * run.phase             R phase: validating, caching_teacher, training, evaluating, exporting
  * data.loaded           R train_rows, validation_rows, labels; test_rows, truncated_rows, columns, splits
  * model.loaded          R role (teacher|student), parameters; family, missing, unexpected, initialised, max_length
@@ -22,7 +24,9 @@
  * log                   (the words are in message); pointer
  * run.succeeded         R best_checkpoint_id, seconds; best_epoch, best_accuracy
  * run.failed            R reason (see RT_REASONS); errors: [{pointer, detail, suggestion}], seconds
- * run.cancelled         (none)
+ * run.cancelled         (none): the user's wish; exit status 3
+ * run.paused            step, epoch of the state that was saved: the user's wish; exit status 4
+ * run.stopped           step, epoch likewise: somebody sent SIGTERM; exit status 5
  *
  * A loss that is NaN or infinite is null here, and an event of level error says so. */
 #ifndef RT_API_EVENT_H

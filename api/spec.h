@@ -62,7 +62,10 @@ struct rt_spec {
 	int metric_for_best_model;	 /* enum rt_metric */
 	int64_t early_stopping_patience; /* epochs without improvement; -1: never stops early */
 	int64_t save_total_limit;	 /* checkpoints kept; the best is never removed */
-	int64_t max_runtime_s;		 /* running time only; -1: no limit */
+	int64_t checkpoint_interval_s;	 /* a state to go on from is written at least this often */
+	int64_t max_runtime_s;		 /* running time only, over all attempts; -1: no limit */
+	int64_t max_restarts;		 /* by the server, after trouble that may pass */
+	int64_t stop_grace_s;		 /* between asking the worker to stop and killing it */
 	int64_t threads; /* resources.threads: CPU threads of the worker; -1: its share of the machine */
 	int64_t gpus;	 /* resources.gpus */
 

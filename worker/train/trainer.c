@@ -129,6 +129,30 @@ const struct rt_train_state *rt_trainer_state(const struct rt_trainer *t)
 	return &t->state;
 }
 
+int rt_trainer_restore(struct rt_trainer *t, const struct rt_train_state *state, struct rt_err *err)
+{
+	const struct rt_plan *p = &t->o.plan;
+	int64_t steps = (state->batch + p->accumulate - 1) / p->accumulate;
+
+	if (state->epoch < 0 || state->epoch > p->epochs || state->batch < 0 ||
+	    state->batch > rt_plan_batches(p) || (state->epoch == p->epochs && state->batch > 0) ||
+	    state->epoch_steps != steps || state->step != state->epoch * rt_plan_steps(p) + steps)
+		return rt_fail(err, RT_CONFLICT,
+			       "the saved state (step %lld, epoch %lld, batch %lld) is none of a training "
+			       "with %lld epochs of %lld batches",
+			       (long long)state->step, (long long)state->epoch, (long long)state->batch,
+			       (long long)p->epochs, (long long)rt_plan_batches(p));
+	t->state = *state;
+	return 0;
+}
+
+void rt_trainer_moments(const struct rt_trainer *t, size_t param, struct tc_tensor **ret_exp_avg,
+			struct tc_tensor **ret_exp_avg_sq)
+{
+	*ret_exp_avg = t->moment1[param];
+	*ret_exp_avg_sq = t->moment2[param];
+}
+
 int64_t rt_trainer_total_steps(const struct rt_trainer *t)
 {
 	return rt_plan_total(&t->o.plan);
@@ -305,15 +329,18 @@ out:
 }
 
 /* The rest of the steps of the epoch that runs. */
-static int run_steps(struct rt_trainer *t, const struct rt_train_hooks *hooks, double *ret_rate,
-		     struct rt_err *err)
+static int run_steps(struct rt_trainer *t, const struct rt_train_hooks *hooks, struct rt_err *err)
 {
+	double from = rt_clock_monotonic_s(), now;
+
 	while (t->state.batch < rt_plan_batches(&t->o.plan)) {
 		struct rt_step step;
 
 		if (tick((void *)(uintptr_t)hooks, 0, 0, err) < 0 || run_step(t, &step, err) < 0)
 			return -1;
-		*ret_rate = step.learning_rate;
+		now = rt_clock_monotonic_s();
+		t->state.epoch_seconds += now - from;
+		from = now;
 		if (hooks && hooks->step && hooks->step(hooks->ctx, &step, err) < 0)
 			return -1;
 	}
@@ -334,17 +361,25 @@ static bool improves(struct rt_trainer *t, const struct rt_eval *eval)
 	return true;
 }
 
+static bool is_over(const struct rt_trainer *t)
+{
+	return t->state.epoch >= t->o.plan.epochs ||
+	       (t->o.patience > 0 && t->state.since_best >= t->o.patience);
+}
+
 /* One epoch: the steps that are left of it, the evaluation, the bookkeeping. */
 static int run_epoch(struct rt_trainer *t, const struct rt_train_hooks *hooks, struct rt_epoch *ret,
 		     struct rt_err *err)
 {
-	double start = rt_clock_monotonic_s(), steps;
+	double steps;
 
 	memset(ret, 0, sizeof *ret);
 	rt_plan_order(&t->o.plan, t->state.epoch, t->order);
-	if (run_steps(t, hooks, &ret->learning_rate, err) < 0)
+	if (run_steps(t, hooks, err) < 0)
 		return -1;
-	ret->seconds = rt_clock_monotonic_s() - start;
+	/* not from the last step: after a restore there may have been none left */
+	ret->learning_rate = rt_schedule_rate(&t->schedule, t->state.step - 1);
+	ret->seconds = t->state.epoch_seconds;
 	steps = (double)t->state.epoch_steps;
 	ret->epoch = t->state.epoch + 1;
 	ret->step = t->state.step;
@@ -368,15 +403,14 @@ static int run_epoch(struct rt_trainer *t, const struct rt_train_hooks *hooks, s
 	t->state.epoch++;
 	t->state.batch = 0;
 	t->state.epoch_steps = 0;
-	t->state.loss_sum = t->state.ce_sum = t->state.kd_sum = 0;
-	ret->last = t->state.epoch >= t->o.plan.epochs ||
-		    (t->o.patience > 0 && t->state.since_best >= t->o.patience);
+	t->state.loss_sum = t->state.ce_sum = t->state.kd_sum = t->state.epoch_seconds = 0;
+	ret->last = is_over(t);
 	return 0;
 }
 
 int rt_trainer_run(struct rt_trainer *t, const struct rt_train_hooks *hooks, struct rt_err *err)
 {
-	struct rt_epoch epoch = { .last = t->state.epoch >= t->o.plan.epochs };
+	struct rt_epoch epoch = { .last = is_over(t) };
 
 	while (!epoch.last) {
 		if (run_epoch(t, hooks, &epoch, err) < 0 ||

@@ -47,6 +47,7 @@ struct rt_train_state {
 	/* of the epoch that runs */
 	int64_t epoch_steps;
 	double loss_sum, ce_sum, kd_sum;
+	double epoch_seconds; /* of its steps so far */
 	/* of all epochs so far */
 	bool has_best;
 	double best;	    /* the metric's best value */
@@ -105,6 +106,13 @@ int rt_trainer_evaluate(struct rt_trainer *t, const struct rt_train_split *split
 			const struct rt_train_hooks *hooks, struct rt_eval *ret, struct rt_err *err);
 
 const struct rt_train_state *rt_trainer_state(const struct rt_trainer *t);
+/* Goes on from a state that rt_trainer_state gave in another process; before rt_trainer_run. The caller has put back the
+ * parameters (rt_model_param) and the moments as well. RT_CONFLICT: the state is not one of this plan. */
+int rt_trainer_restore(struct rt_trainer *t, const struct rt_train_state *state, struct rt_err *err);
+/* AdamW's moments of rt_model_param(model, param): f32, of its shape, contiguous; borrowed until rt_trainer_close. They change
+ * in every step, and writing to them changes the optimizer. param: below rt_model_param_count. */
+void rt_trainer_moments(const struct rt_trainer *t, size_t param, struct tc_tensor **ret_exp_avg,
+			struct tc_tensor **ret_exp_avg_sq);
 int64_t rt_trainer_total_steps(const struct rt_trainer *t);
 
 #endif

@@ -651,7 +651,7 @@ static void configs_are_honoured_or_refused_by_name(void **state)
 		const char *msg; /* a part of it */
 	} rows[] = {
 		{ "hidden_act", "\"gelu_new\"", RT_OK, NULL },
-		{ "hidden_act", "\"mish\"", RT_UNSUPPORTED, "hidden_act 'mish'" },
+		{ "hidden_act", "\"prelu\"", RT_UNSUPPORTED, "hidden_act 'prelu'" },
 		{ "position_embedding_type", "\"relative_key\"", RT_UNSUPPORTED,
 		  "position_embedding_type 'relative_key'" },
 		{ "position_embedding_type", "\"absolute\"", RT_OK, NULL },

@@ -78,6 +78,11 @@ static void ops_pass_their_arguments_in_order(void **state)
 	EXPECT(s, "exp", tc_exp(s, tc_log(s, a)), 1, 2, 3, 4, 5, 6);
 	EXPECT(s, "tanh", tc_tanh(s, tc_select(s, a, 0, 0)), tanh(1), tanh(2), tanh(3));
 	EXPECT(s, "silu", tc_silu(s, tc_select(s, a, 0, 0)), 0.731058579, 1.761594156, 2.857722380);
+	EXPECT(s, "sigmoid", tc_sigmoid(s, tc_select(s, a, 0, 0)), 0.731058579, 0.880797078, 0.952574127);
+	EXPECT(s, "softplus", tc_softplus(s, tc_select(s, a, 0, 0)), 1.313261688, 2.126928011, 3.048587352);
+	EXPECT(s, "sqrt", tc_sqrt(s, tc_select(s, a, 0, 0)), 1, sqrt(2), sqrt(3));
+	EXPECT(s, "erf", tc_erf(s, tc_select(s, a, 0, 0)), erf(1), erf(2), erf(3));
+	EXPECT(s, "clamp", tc_clamp(s, a, 2, 4.5), 2, 2, 3, 4, 4.5, 4.5);
 	EXPECT(s, "gelu", tc_gelu(s, tc_select(s, a, 0, 0), TC_GELU_EXACT), 0.841344746, 1.954499736,
 	       2.995950306);
 	EXPECT(s, "gelu tanh", tc_gelu(s, tc_select(s, a, 0, 0), TC_GELU_TANH), 0.841191991, 1.954597694,

@@ -6,16 +6,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/json.h"
 
 #define LABELS_MAX 1000000
+#define STORED_MAX 1000 /* layers with weights of their own */
 
 static int read_field(const json_t *json, const struct rt_config_field *f, struct rt_config *c,
 		      struct rt_err *err)
 {
 	void *to = (char *)c + f->offset;
 	double v = isnan(f->fallback) ? c->hidden_dropout : f->fallback;
-	int64_t i = (int64_t)v;
+	int64_t i;
 
 	if (f->kind == RT_FIELD_BOOL) {
 		*(bool *)to = v != 0;
@@ -23,6 +25,10 @@ static int read_field(const json_t *json, const struct rt_config_field *f, struc
 			return rt_fail_in(err, "config.json");
 		return 0;
 	}
+	if (f->kind == RT_FIELD_INT && isnan(f->fallback))
+		memcpy(&i, to, sizeof i);
+	else
+		i = (int64_t)v;
 	if (f->kind == RT_FIELD_INT ? rt_json_get_i64(json, f->key, &i, err) < 0
 				    : rt_json_get_real(json, f->key, &v, err) < 0)
 		return rt_fail_in(err, "config.json");
@@ -38,34 +44,56 @@ static int read_field(const json_t *json, const struct rt_config_field *f, struc
 	return 0;
 }
 
+/* All that the library knows but prelu and xielu, which have parameters of their own. */
+static const struct {
+	const char *name;
+	enum rt_activation act;
+} activations[] = {
+	{ "gelu", RT_ACT_GELU },
+	{ "gelu_python", RT_ACT_GELU },
+	{ "gelu_new", RT_ACT_GELU_TANH },
+	{ "gelu_fast", RT_ACT_GELU_TANH },
+	{ "gelu_accurate", RT_ACT_GELU_TANH },
+	{ "gelu_pytorch_tanh", RT_ACT_GELU_TANH },
+	{ "gelu_python_tanh", RT_ACT_GELU_TANH },
+	{ "gelu_10", RT_ACT_GELU_CLIPPED },
+	{ "quick_gelu", RT_ACT_QUICK_GELU },
+	{ "relu", RT_ACT_RELU },
+	{ "relu2", RT_ACT_RELU_SQUARED },
+	{ "relu6", RT_ACT_RELU6 },
+	{ "leaky_relu", RT_ACT_LEAKY_RELU },
+	{ "silu", RT_ACT_SILU },
+	{ "swish", RT_ACT_SILU },
+	{ "hardswish", RT_ACT_HARDSWISH },
+	{ "mish", RT_ACT_MISH },
+	{ "tanh", RT_ACT_TANH },
+	{ "sigmoid", RT_ACT_SIGMOID },
+	{ "sqrtsoftplus", RT_ACT_SQRT_SOFTPLUS },
+	{ "laplace", RT_ACT_LAPLACE },
+	{ "linear", RT_ACT_LINEAR },
+};
+
 int rt_config_activation(const json_t *json, const char *key, const char *fallback, enum rt_activation *ret,
 			 struct rt_err *err)
 {
-	static const struct {
-		const char *name;
-		enum rt_activation act;
-	} known[] = {
-		{ "gelu", RT_ACT_GELU },	   { "gelu_python", RT_ACT_GELU },
-		{ "gelu_new", RT_ACT_GELU_TANH },  { "gelu_pytorch_tanh", RT_ACT_GELU_TANH },
-		{ "gelu_fast", RT_ACT_GELU_TANH }, { "relu", RT_ACT_RELU },
-		{ "silu", RT_ACT_SILU },	   { "swish", RT_ACT_SILU },
-		{ "tanh", RT_ACT_TANH },
-	};
+	const size_t n = sizeof activations / sizeof *activations;
+	struct rt_buf known = RT_BUF_INIT;
 	const char *name = fallback;
 
 	if (rt_json_get_str(json, key, &name, err) < 0)
 		return rt_fail_in(err, "config.json");
-	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-		if (strcmp(name, known[i].name) == 0) {
-			*ret = known[i].act;
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(name, activations[i].name) == 0) {
+			*ret = activations[i].act;
 			return 0;
 		}
 	}
-	return rt_fail(err, RT_UNSUPPORTED,
-		       "config.json: %s '%s' is not known (known are gelu, gelu_new, gelu_pytorch_tanh, "
-		       "gelu_fast, relu, silu, "
-		       "swish, tanh)",
-		       key, name);
+	for (size_t i = 0; i < n; i++)
+		rt_buf_fmt(&known, "%s%s", i ? ", " : "", activations[i].name);
+	rt_fail(err, RT_UNSUPPORTED, "config.json: %s '%.64s' is not known (known are %s)", key, name,
+		rt_buf_text(&known));
+	rt_buf_release(&known);
+	return -1;
 }
 
 int rt_config_refuse_true(const json_t *json, const char *key, struct rt_err *err)
@@ -116,35 +144,51 @@ static int refuse_others(const json_t *json, struct rt_err *err)
 	return 0;
 }
 
-/* The class number that a key of id2label spells, or -1. */
+/* The class number that a key of id2label spells, as Python's int() reads it (" +01 " is 1), or -1. */
 static int64_t class_of(const char *key, size_t count)
 {
-	char again[32];
 	char *end;
 	long long id = strtoll(key, &end, 10);
 
-	if (end == key || *end || id < 0 || (unsigned long long)id >= count)
+	if (end == key || end[strspn(end, " \t\n\v\f\r")] || id < 0 || (unsigned long long)id >= count)
 		return -1;
-	snprintf(again, sizeof again, "%lld", id);
-	return strcmp(again, key) == 0 ? id : -1;
+	return id;
+}
+
+static int name_label(struct rt_config *c, const char *key, const json_t *name, struct rt_err *err)
+{
+	int64_t id = class_of(key, c->label_count);
+
+	if (id < 0)
+		return rt_fail(err, RT_INVALID,
+			       "config.json: id2label has %zu labels, so its keys must be \"0\" to \"%zu\" "
+			       "(got \"%.64s\")",
+			       c->label_count, c->label_count - 1, key);
+	if (c->labels[id])
+		return rt_fail(err, RT_INVALID, "config.json: id2label names class %lld twice",
+			       (long long)id);
+	if (!json_is_string(name) || strlen(json_string_value(name)) != json_string_length(name))
+		return rt_fail(err, RT_INVALID, "config.json: id2label/%.64s must be a text", key);
+	c->labels[id] = strdup(json_string_value(name));
+	return c->labels[id] ? 0 : rt_fail(err, RT_NO_MEMORY, "no memory for the labels");
 }
 
 static int read_labels(const json_t *json, struct rt_config *c, struct rt_err *err)
 {
 	json_t *names = json_object_get(json, "id2label");
-	int64_t count = 2;
+	int64_t count = 2, named;
 	const char *key;
 	json_t *value;
 
 	if (names && !json_is_null(names) && !json_is_object(names))
 		return rt_fail(err, RT_INVALID, "config.json: id2label must be an object");
-	if (!names || json_is_null(names)) {
-		if (rt_json_get_i64(json, "num_labels", &count, err) < 0)
-			return rt_fail_in(err, "config.json");
-		names = NULL;
-	} else {
-		count = (int64_t)json_object_size(names);
-	}
+	names = json_is_object(names) ? names : NULL;
+	named = (int64_t)json_object_size(names);
+	count = names ? named : count;
+	if (rt_json_get_i64(json, "num_labels", &count, err) < 0)
+		return rt_fail_in(err, "config.json");
+	if (count != named)
+		names = NULL; /* as in the library, the number counts, and the names are LABEL_0… */
 	if (count < 1 || count > LABELS_MAX)
 		return rt_fail(err, RT_INVALID,
 			       "config.json: the number of labels must be between 1 and %d (got %lld)",
@@ -156,20 +200,8 @@ static int read_labels(const json_t *json, struct rt_config *c, struct rt_err *e
 	if (names) {
 		json_object_foreach(names, key, value)
 		{
-			int64_t id = class_of(key, c->label_count);
-
-			if (id < 0)
-				return rt_fail(err, RT_INVALID,
-					       "config.json: id2label has %zu labels, so its keys must be "
-					       "\"0\" to \"%zu\" (got \"%s\")",
-					       c->label_count, c->label_count - 1, key);
-			if (!json_is_string(value) ||
-			    strlen(json_string_value(value)) != json_string_length(value))
-				return rt_fail(err, RT_INVALID, "config.json: id2label/%s must be a text",
-					       key);
-			c->labels[id] = strdup(json_string_value(value));
-			if (!c->labels[id])
-				return rt_fail(err, RT_NO_MEMORY, "no memory for the labels");
+			if (name_label(c, key, value, err) < 0)
+				return -1;
 		}
 		return 0;
 	}
@@ -189,11 +221,11 @@ static int check_together(const struct rt_config *c, struct rt_err *err)
 			err, RT_INVALID,
 			"config.json: the hidden size %lld must be a multiple of the number of heads %lld",
 			(long long)c->hidden_size, (long long)c->heads);
-	if (c->layers % c->groups != 0)
-		return rt_fail(err, RT_INVALID,
-			       "config.json: the number of layers %lld must be a multiple of the number of "
-			       "groups %lld",
-			       (long long)c->layers, (long long)c->groups);
+	if (c->groups * c->inner > STORED_MAX)
+		return rt_fail(
+			err, RT_INVALID,
+			"config.json: num_hidden_groups * inner_group_num must be at most %d (got %lld)",
+			STORED_MAX, (long long)(c->groups * c->inner));
 	if (c->pad_id >= c->vocab_size)
 		return rt_fail(err, RT_INVALID,
 			       "config.json: pad_token_id %lld is outside the vocabulary of %lld",
@@ -210,6 +242,8 @@ int rt_config_read(json_t *json, const struct rt_config_reader *reader, struct r
 		if (read_field(json, f, &c, err) < 0)
 			goto fail;
 	}
+	if (json_is_null(json_object_get(json, "pad_token_id")))
+		c.pad_id = -1;
 	c.attention_out_dropout = c.ffn_out_dropout = c.hidden_dropout;
 	if (!c.embedding_size)
 		c.embedding_size = c.hidden_size;

@@ -11,15 +11,35 @@
 
 #include "base/err.h"
 
-enum rt_activation { RT_ACT_GELU, RT_ACT_GELU_TANH, RT_ACT_RELU, RT_ACT_SILU, RT_ACT_TANH };
+enum rt_activation {
+	RT_ACT_GELU,
+	RT_ACT_GELU_TANH,
+	RT_ACT_RELU,
+	RT_ACT_SILU,
+	RT_ACT_TANH,
+	/* rare ones, computed in activation.c */
+	RT_ACT_GELU_CLIPPED,
+	RT_ACT_HARDSWISH,
+	RT_ACT_LAPLACE,
+	RT_ACT_LEAKY_RELU,
+	RT_ACT_LINEAR,
+	RT_ACT_MISH,
+	RT_ACT_QUICK_GELU,
+	RT_ACT_RELU_SQUARED,
+	RT_ACT_RELU6,
+	RT_ACT_SIGMOID,
+	RT_ACT_SQRT_SOFTPLUS
+};
 
 struct rt_config {
 	json_t *json; /* as read */
 	int64_t vocab_size, hidden_size, layers, heads, intermediate_size;
-	int64_t max_positions;	/* rows of the position table */
-	int64_t embedding_size; /* width of the tables; the hidden size where the family has no other */
-	int64_t type_vocab_size, pad_id; /* type_vocab_size 0: no table of types */
-	/* Layers whose weights serve several places: layers / groups neighbours share a group of `inner` layers (ALBERT). */
+	int64_t max_positions;	 /* rows of the position table */
+	int64_t embedding_size;	 /* width of the tables; the hidden size where the family has no other */
+	int64_t type_vocab_size; /* 0: no table of types */
+	int64_t pad_id;		 /* -1: no padding token (null) */
+	/* Layers whose weights serve several places: layers / groups neighbours, which need not be a whole number, share a group
+	 * of `inner` layers (ALBERT). */
 	int64_t groups, inner;
 	double layer_norm_eps, initializer_range;
 	double hidden_dropout, attention_dropout, classifier_dropout; /* probabilities */
@@ -31,8 +51,10 @@ struct rt_config {
 		int64_t furthest; /* DeBERTa: max_relative_positions */
 		int64_t span;	  /* DeBERTa: half the rows of the table; 0: no relative positions */
 		bool c2p, p2c, share_key, norm;
+		int64_t parts; /* of the scores, which are scaled by it: 1 and the words of pos_att_type, in use or not */
 	} relative;
 	bool absolute_positions;	  /* a table of positions is added to the words */
+	bool sinusoidal_positions;	  /* DistilBERT: what a new table of positions holds */
 	int64_t conv_kernel, conv_groups; /* DeBERTa-v2 xlarge; kernel 0: none */
 	enum rt_activation conv_activation;
 	double pooler_dropout;
@@ -54,8 +76,8 @@ struct rt_config {
 struct rt_config_field {
 	const char *key; /* NULL ends a table */
 	enum { RT_FIELD_INT, RT_FIELD_REAL, RT_FIELD_BOOL } kind;
-	size_t offset;	 /* in struct rt_config: int64_t, double or bool */
-	double fallback; /* NAN: same as hidden_dropout */
+	size_t offset; /* in struct rt_config: int64_t, double or bool */
+	double fallback; /* NAN: same as hidden_dropout; of an INT: what the field holds already (a second key for it) */
 	double least, most;
 };
 

@@ -3,6 +3,7 @@
  * position to content (p2c); the pooler stands beside the encoder; v2's largest models have a convolution after the first
  * layer. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,7 +30,7 @@ static const struct rt_config_field fields[] = {
 	{ "share_att_key", RT_FIELD_BOOL, CONFIG(relative.share_key), 0, 0, 1 },
 	{ "position_biased_input", RT_FIELD_BOOL, CONFIG(absolute_positions), 1, 0, 1 },
 	{ "conv_kernel_size", RT_FIELD_INT, CONFIG(conv_kernel), 0, 0, 255 },
-	{ "conv_groups", RT_FIELD_INT, CONFIG(conv_groups), 1, 1, 1 },
+	{ "conv_groups", RT_FIELD_INT, CONFIG(conv_groups), 1, 1, 1e6 },
 	{ "layer_norm_eps", RT_FIELD_REAL, CONFIG(layer_norm_eps), 1e-7, 0, 1 },
 	{ "initializer_range", RT_FIELD_REAL, CONFIG(initializer_range), 0.02, 0, 100 },
 	{ "hidden_dropout_prob", RT_FIELD_REAL, CONFIG(hidden_dropout), 0.1, 0, 1 },
@@ -79,8 +80,8 @@ static bool has(const struct rt_config *c, const struct rt_module *m, int64_t la
 
 	if (layer_number >= 0) {
 		if (m->offset == LAYER(position_key))
-			return r->c2p && !r->share_key;
-		return m->offset != LAYER(position_query) || (r->p2c && !r->share_key);
+			return r->c2p && r->span > 0 && !r->share_key;
+		return m->offset != LAYER(position_query) || (r->p2c && r->span > 0 && !r->share_key);
 	}
 	switch (m->offset) {
 	case BODY(positions):
@@ -101,7 +102,20 @@ static bool has(const struct rt_config *c, const struct rt_module *m, int64_t la
 	}
 }
 
-/* pos_att_type: a list of words, or one string with '|' between them. */
+/* Cuts spaces off both ends of a word, and makes it small. */
+static char *trim(char *word)
+{
+	size_t n;
+
+	word += strspn(word, " \t\n\v\f\r");
+	for (n = strlen(word); n > 0 && strchr(" \t\n\v\f\r", word[n - 1]); n--)
+		word[n - 1] = '\0';
+	for (n = 0; word[n]; n++)
+		word[n] = (char)(word[n] >= 'A' && word[n] <= 'Z' ? word[n] + 32 : word[n]);
+	return word;
+}
+
+/* pos_att_type: a list of words, or one string with '|' between them, in which spaces and case do not matter. */
 static int read_kinds(const json_t *json, struct rt_config_relative *r, struct rt_err *err)
 {
 	const json_t *list = json_object_get(json, "pos_att_type");
@@ -126,6 +140,7 @@ static int read_kinds(const json_t *json, struct rt_config_relative *r, struct r
 		return rt_fail(err, RT_INVALID, "config.json: pos_att_type must be a list of c2p and p2c");
 	}
 	while ((word = strsep(&rest, "|"))) {
+		word = json_is_string(list) ? trim(word) : word;
 		if (strcmp(word, "c2p") == 0)
 			r->c2p = true;
 		else if (strcmp(word, "p2c") == 0)
@@ -135,6 +150,48 @@ static int read_kinds(const json_t *json, struct rt_config_relative *r, struct r
 				       "config.json: pos_att_type '%s' is not known (known are c2p, p2c)",
 				       word);
 	}
+	return 0;
+}
+
+/* norm_rel_ebd: words with '|' between them. */
+static int read_norm(const json_t *json, struct rt_config_relative *r, struct rt_err *err)
+{
+	const char *text = "none";
+	char words[64], *rest = words, *word;
+
+	if (rt_json_get_str(json, "norm_rel_ebd", &text, err) < 0)
+		return rt_fail_in(err, "config.json");
+	snprintf(words, sizeof words, "%s", text);
+	while ((word = strsep(&rest, "|"))) {
+		word = trim(word);
+		if (strcmp(word, "layer_norm") == 0)
+			r->norm = true;
+		else if (strcmp(word, "none") != 0)
+			return rt_fail(
+				err, RT_UNSUPPORTED,
+				"config.json: norm_rel_ebd '%.64s' is not known (known are none, layer_norm)",
+				text);
+	}
+	return 0;
+}
+
+/* Distances far enough to have a bucket of their own kind: the logarithm's scale must be above 1 for them. */
+static int check_buckets(const struct rt_config *c, struct rt_err *err)
+{
+	const struct rt_config_relative *r = &c->relative;
+	int64_t mid = r->buckets / 2;
+
+	if (r->span == 0 || r->buckets == 0)
+		return 0;
+	if (mid < 1)
+		return rt_fail(err, RT_UNSUPPORTED,
+			       "config.json: position_buckets must be at least 2, or -1 for none (got %lld)",
+			       (long long)r->buckets);
+	if (c->max_positions - 1 > mid && r->furthest - 1 <= mid)
+		return rt_fail(err, RT_UNSUPPORTED,
+			       "config.json: max_relative_positions must be above %lld with position_buckets "
+			       "%lld (got %lld)",
+			       (long long)(mid + 1), (long long)r->buckets, (long long)r->furthest);
 	return 0;
 }
 
@@ -157,35 +214,31 @@ static int check_sizes(const json_t *json, const struct rt_config *c, struct rt_
 	if (c->conv_kernel > 0 && c->conv_kernel % 2 == 0)
 		return rt_fail(err, RT_UNSUPPORTED, "config.json: conv_kernel_size must be odd (got %lld)",
 			       (long long)c->conv_kernel);
+	if (c->hidden_size % c->conv_groups != 0)
+		return rt_fail(err, RT_INVALID,
+			       "config.json: conv_groups must divide hidden_size %lld (got %lld)",
+			       (long long)c->hidden_size, (long long)c->conv_groups);
 	return 0;
 }
 
 static int finish_config(const json_t *json, struct rt_config *c, struct rt_err *err)
 {
 	struct rt_config_relative *r = &c->relative;
-	const char *norm = "none";
 	bool on = false;
 
-	if (rt_json_get_bool(json, "relative_attention", &on, err) < 0 ||
-	    rt_json_get_str(json, "norm_rel_ebd", &norm, err) < 0)
+	if (rt_json_get_bool(json, "relative_attention", &on, err) < 0)
 		return rt_fail_in(err, "config.json");
 	if (rt_config_activation(json, "pooler_hidden_act", "gelu", &c->head_activation, err) < 0 ||
 	    rt_config_activation(json, "conv_act", "tanh", &c->conv_activation, err) < 0 ||
-	    read_kinds(json, r, err) < 0 || check_sizes(json, c, err) < 0)
+	    read_kinds(json, r, err) < 0 || read_norm(json, r, err) < 0 || check_sizes(json, c, err) < 0)
 		return -1;
-	if (strcmp(norm, "none") != 0 && strcmp(norm, "layer_norm") != 0)
-		return rt_fail(err, RT_UNSUPPORTED,
-			       "config.json: norm_rel_ebd '%.64s' is not known (known are none, layer_norm)",
-			       norm);
-	r->c2p &= on;
-	r->p2c &= on;
-	r->norm = on && strcmp(norm, "layer_norm") == 0;
+	r->parts = 1 + r->c2p + r->p2c;
 	if (r->furthest < 1)
 		r->furthest = c->max_positions;
 	if (r->buckets < 1)
 		r->buckets = 0;
 	r->span = !on ? 0 : r->buckets ? r->buckets : r->furthest;
-	return 0;
+	return check_buckets(c, err);
 }
 
 /* Distances beyond half the buckets share buckets that grow with the logarithm. In fp32, where the library has it. */
@@ -290,13 +343,13 @@ static struct tc_tensor *attention(struct tc_scope *s, struct rt_pass *p, const 
 {
 	const struct rt_config_relative *r = &p->config->relative;
 	double size = (double)(p->config->hidden_size / p->config->heads);
-	double scale = 1 / sqrt(size * (1 + r->c2p + r->p2c));
+	double scale = 1 / sqrt(size * (double)r->parts);
 	struct tc_tensor *query = rt_part_split_heads(s, p, rt_part_linear(s, p, x, &l->query));
 	struct tc_tensor *key = rt_part_split_heads(s, p, rt_part_linear(s, p, x, &l->key));
 	struct tc_tensor *value = rt_part_split_heads(s, p, rt_part_linear(s, p, x, &l->value));
 	struct tc_tensor *scores = rt_part_full(s, p, tc_bmm(s, query, tc_transpose(s, key, 1, 2)));
 
-	if (r->c2p || r->p2c) {
+	if (r->span > 0 && (r->c2p || r->p2c)) {
 		struct tc_tensor *table = rt_part_dropout(s, p, p->relative, p->config->hidden_dropout);
 		struct tc_tensor *part;
 
@@ -312,6 +365,31 @@ static struct tc_tensor *attention(struct tc_scope *s, struct rt_pass *p, const 
 		}
 	}
 	return rt_part_attend(s, p, tc_scale(s, scores, scale), NULL, value);
+}
+
+/* The convolution's weight over all channels: (H, H, kernel). A group sees its own channels only, so the others are 0. */
+static struct tc_tensor *whole_kernel(struct tc_scope *s, const struct rt_pass *p)
+{
+	int64_t groups = p->config->conv_groups, kernel = p->config->conv_kernel,
+		size = p->config->hidden_size / groups;
+	struct tc_tensor **blocks, *w = p->body->conv.w;
+
+	if (groups == 1)
+		return w;
+	blocks = malloc((size_t)groups * sizeof *blocks);
+	if (!blocks)
+		return tc_fail(s, RT_NO_MEMORY, "no memory for a convolution");
+	for (int64_t g = 0; g < groups; g++) {
+		struct tc_tensor *before = tc_zeros(s, TC_F32, 3, (int64_t[]){ size, g * size, kernel });
+		struct tc_tensor *after =
+			tc_zeros(s, TC_F32, 3, (int64_t[]){ size, (groups - 1 - g) * size, kernel });
+
+		blocks[g] = tc_cat(
+			s, (struct tc_tensor *[]){ before, tc_narrow(s, w, 0, g * size, size), after }, 3, 1);
+	}
+	w = tc_cat(s, blocks, (size_t)groups, 0);
+	free(blocks);
+	return w;
 }
 
 /* A convolution over the embeddings, added to the first layer's output. */
@@ -331,7 +409,7 @@ static struct tc_tensor *convolve(struct tc_scope *s, struct rt_pass *p, struct 
 		around[k] = tc_narrow(s, in, 1, k, width);
 	y = tc_reshape(s, tc_cat(s, around, (size_t)kernel, 2), 2,
 		       (int64_t[]){ rows * width, kernel * hidden });
-	w = tc_permute(s, p->body->conv.w, 3, (int64_t[]){ 0, 2, 1 }); /* (out, kernel, in) */
+	w = tc_permute(s, whole_kernel(s, p), 3, (int64_t[]){ 0, 2, 1 }); /* (out, kernel, in) */
 	w = tc_reshape(s, w, 2, (int64_t[]){ hidden, kernel * hidden });
 	y = rt_part_full(s, p, rt_part_linear(s, p, y, &(struct rt_affine){ w, p->body->conv.b }));
 	y = real ? tc_mul(s, y, real) : y;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* DistilBERT (Sanh et al. 2019): BERT without token types and pooler; its own names; eps 1e-12 whatever its config says;
  * no dropout behind attention's output. */
+#include <math.h>
+
 #include "worker/model/parts.h"
 #include "worker/model/shared.h"
 
@@ -15,6 +17,11 @@ static const struct rt_config_field fields[] = {
 	{ "n_heads", RT_FIELD_INT, CONFIG(heads), 12, 1, 1e6 },
 	{ "hidden_dim", RT_FIELD_INT, CONFIG(intermediate_size), 3072, 1, 1e7 },
 	{ "max_position_embeddings", RT_FIELD_INT, CONFIG(max_positions), 512, 1, RT_SIZE_MAX },
+	/* the library's common words for three of them, which win */
+	{ "hidden_size", RT_FIELD_INT, CONFIG(hidden_size), NAN, 1, 1e6 },
+	{ "num_hidden_layers", RT_FIELD_INT, CONFIG(layers), NAN, 1, 1000 },
+	{ "num_attention_heads", RT_FIELD_INT, CONFIG(heads), NAN, 1, 1e6 },
+	{ "sinusoidal_pos_embds", RT_FIELD_BOOL, CONFIG(sinusoidal_positions), 0, 0, 1 },
 	{ "pad_token_id", RT_FIELD_INT, CONFIG(pad_id), 0, 0, RT_SIZE_MAX },
 	{ "initializer_range", RT_FIELD_REAL, CONFIG(initializer_range), 0.02, 0, 100 },
 	{ "dropout", RT_FIELD_REAL, CONFIG(hidden_dropout), 0.1, 0, 1 },
@@ -50,10 +57,10 @@ static const struct rt_module layer[] = {
 
 static int finish_config(const json_t *json, struct rt_config *c, struct rt_err *err)
 {
+	(void)json, (void)err;
 	c->layer_norm_eps = 1e-12;
 	c->attention_out_dropout = 0;
-	return rt_config_refuse_true(json, "sinusoidal_pos_embds",
-				     err); /* its table would have to stay as it is */
+	return 0;
 }
 
 static struct tc_tensor *head(struct tc_scope *s, struct rt_pass *p, struct tc_tensor *x)

@@ -88,8 +88,9 @@ static int check_options(const struct rt_model_options *o, struct rt_err *err)
 {
 	if (o->precision == RT_PRECISION_FP16)
 		return rt_fail(err, RT_UNSUPPORTED, "fp16 is not supported on a CPU: use fp32 or bf16");
-	if (o->labels && o->label_count < 1)
-		return rt_fail(err, RT_INVALID, "a model needs at least one label");
+	if (o->labels && o->label_count < 2)
+		return rt_fail(err, RT_INVALID, "a classifier needs at least 2 labels (got %zu)",
+			       o->label_count);
 	return 0;
 }
 
@@ -114,6 +115,10 @@ static int open_parts(struct rt_model *m, const char *dir, const struct rt_model
 	new_classes = o->labels && !same_labels(&m->config, o->labels, o->label_count);
 	if (new_classes && replace_labels(&m->config, o->labels, o->label_count, err) < 0)
 		return -1;
+	if (m->config.label_count < 2)
+		return rt_fail(err, RT_UNSUPPORTED,
+			       "config.json: one label means regression, which is not supported: a "
+			       "classifier has at least 2");
 	m->bf16 = o->precision == RT_PRECISION_BF16;
 	m->layers = calloc((size_t)(m->config.groups * m->config.inner), sizeof *m->layers);
 	m->rng = tc_rng_new(o->seed);
@@ -305,7 +310,7 @@ static struct tc_tensor *run_layers(struct tc_scope *s, struct rt_pass *p, const
 				    int64_t i, struct tc_tensor *x)
 {
 	const struct rt_config *c = &m->config;
-	int64_t group = i / (c->layers / c->groups);
+	int64_t group = (int64_t)((double)i / ((double)c->layers / (double)c->groups));
 
 	p->layer = i;
 	for (int64_t k = 0; k < c->inner; k++) {
@@ -415,7 +420,7 @@ int64_t rt_model_max_length(const struct rt_model *m)
 
 int64_t rt_model_pad_id(const struct rt_model *m)
 {
-	return m->config.pad_id;
+	return m->config.pad_id < 0 ? 0 : m->config.pad_id;
 }
 
 int64_t rt_model_vocab_size(const struct rt_model *m)

@@ -23,7 +23,7 @@ static const struct rt_config_field fields[] = {
 	{ "pad_token_id", RT_FIELD_INT, CONFIG(pad_id), 50283, 0, RT_SIZE_MAX },
 	{ "norm_eps", RT_FIELD_REAL, CONFIG(layer_norm_eps), 1e-5, 0, 1 },
 	{ "initializer_range", RT_FIELD_REAL, CONFIG(initializer_range), 0.02, 0, 100 },
-	{ "initializer_cutoff_factor", RT_FIELD_REAL, CONFIG(modern.cutoff), 2, 1e-3, 1e6 },
+	{ "initializer_cutoff_factor", RT_FIELD_REAL, CONFIG(modern.cutoff), 2, 0.1, 1e6 },
 	{ "embedding_dropout", RT_FIELD_REAL, CONFIG(hidden_dropout), 0, 0, 1 },
 	{ "attention_dropout", RT_FIELD_REAL, CONFIG(attention_dropout), 0, 0, 1 },
 	{ "mlp_dropout", RT_FIELD_REAL, CONFIG(modern.mlp_dropout), 0, 0, 1 },
@@ -117,21 +117,64 @@ static int read_layers(const json_t *json, struct rt_config *c, struct rt_err *e
 	return 0;
 }
 
+/* Only angles that are not scaled. where: for the message. */
+static int check_rope(const json_t *rope, const char *where, struct rt_err *err)
+{
+	static const char *const keys[] = { "rope_type", "type" };
+
+	if (!rope || json_is_null(rope))
+		return 0;
+	if (!json_is_object(rope))
+		return rt_fail(err, RT_INVALID, "config.json: %s must be an object", where);
+	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+		const char *type = "default";
+
+		if (rt_json_get_str(rope, keys[i], &type, err) < 0)
+			return rt_fail_in(err, "config.json: %s", where);
+		if (strcmp(type, "default") != 0)
+			return rt_fail(err, RT_UNSUPPORTED,
+				       "config.json: %s/%s '%.64s' is not supported, only 'default'", where,
+				       keys[i], type);
+	}
+	return 0;
+}
+
+/* rope_parameters has an object for each kind of attention; in this family a theta beside them would mean nothing. */
+static int check_ropes(const json_t *json, struct rt_err *err)
+{
+	const json_t *ropes = json_object_get(json, "rope_parameters"), *value;
+	const char *key;
+
+	if (check_rope(json_object_get(json, "rope_scaling"), "rope_scaling", err) < 0)
+		return -1;
+	if (!ropes || json_is_null(ropes))
+		return 0;
+	if (!json_is_object(ropes))
+		return rt_fail(err, RT_INVALID, "config.json: rope_parameters must be an object");
+	json_object_foreach((json_t *)(uintptr_t)ropes, key, value)
+	{
+		if (strcmp(key, "full_attention") != 0 && strcmp(key, "sliding_attention") != 0)
+			return rt_fail(
+				err, RT_UNSUPPORTED,
+				"config.json: rope_parameters/%.64s is not known (known are full_attention, "
+				"sliding_attention)",
+				key);
+		if (check_rope(value, "rope_parameters", err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 /* rope_parameters/<kind>/rope_theta, or the older single field. */
 static int read_theta(const json_t *json, const char *kind, const char *older, double fallback, double *ret,
 		      struct rt_err *err)
 {
 	const json_t *rope = json_object_get(json_object_get(json, "rope_parameters"), kind);
-	const char *type = "default";
 	double v = fallback;
 
 	if (rt_json_get_real(json, older, &v, err) < 0 ||
-	    (rope && (rt_json_get_real(rope, "rope_theta", &v, err) < 0 ||
-		      rt_json_get_str(rope, "rope_type", &type, err) < 0)))
+	    (rope && rt_json_get_real(rope, "rope_theta", &v, err) < 0))
 		return rt_fail_in(err, "config.json");
-	if (strcmp(type, "default") != 0)
-		return rt_fail(err, RT_UNSUPPORTED,
-			       "config.json: rope_type '%.64s' is not supported, only 'default'", type);
 	if (!(v > 0))
 		return rt_fail(err, RT_INVALID, "config.json: %s must be above 0 (got %g)", older, v);
 	*ret = v;
@@ -141,13 +184,22 @@ static int read_theta(const json_t *json, const char *kind, const char *older, d
 static int finish_config(const json_t *json, struct rt_config *c, struct rt_err *err)
 {
 	const char *pooling = "cls";
-	int64_t window = 128;
+	int64_t window = 128, side = -1, size = c->hidden_size / c->heads;
 	const json_t *local = json_object_get(json, "local_rope_theta");
 	double theta = 160000;
 
 	if (rt_json_get_str(json, "classifier_pooling", &pooling, err) < 0 ||
-	    rt_json_get_i64(json, "local_attention", &window, err) < 0)
+	    rt_json_get_i64(json, "local_attention", &window, err) < 0 ||
+	    rt_json_get_i64(json, "sliding_window", &side, err) < 0 ||
+	    rt_json_get_i64(json, "head_dim", &size, err) < 0)
 		return rt_fail_in(err, "config.json");
+	if (json_is_null(json_object_get(json, "initializer_cutoff_factor")))
+		c->modern.cutoff = 3;
+	if (size != c->hidden_size / c->heads || size % 2 != 0)
+		return rt_fail(err, RT_UNSUPPORTED,
+			       "config.json: head_dim must be hidden_size / num_attention_heads and even, "
+			       "for its angles (got %lld)",
+			       (long long)size);
 	if (strcmp(pooling, "cls") != 0 && strcmp(pooling, "mean") != 0)
 		return rt_fail(err, RT_UNSUPPORTED,
 			       "config.json: classifier_pooling '%.64s' is not known (known are cls, mean)",
@@ -156,9 +208,10 @@ static int finish_config(const json_t *json, struct rt_config *c, struct rt_err 
 		return rt_fail(err, RT_INVALID, "config.json: local_attention must be at least 1 (got %lld)",
 			       (long long)window);
 	c->modern.mean_pooling = strcmp(pooling, "mean") == 0;
-	c->modern.window = window / 2;
+	c->modern.window =
+		side >= 0 ? side : window / 2; /* sliding_window, half of it, wins in the library too */
 	if (rt_config_activation(json, "classifier_activation", "gelu", &c->head_activation, err) < 0 ||
-	    read_layers(json, c, err) < 0 ||
+	    read_layers(json, c, err) < 0 || check_ropes(json, err) < 0 ||
 	    read_theta(json, "full_attention", "global_rope_theta", theta, &c->modern.global_theta, err) < 0)
 		return -1;
 	/* null there means the same angles in all layers */

@@ -10,6 +10,7 @@
 #define CONFIG(field) offsetof(struct rt_config, field)
 #define BODY(field)   offsetof(struct rt_body, field)
 #define LAYER(field)  offsetof(struct rt_layer, field)
+#define PADDING	      1
 #define BUCKETS	      32 /* always; the config's number only sizes the table */
 
 static const struct rt_config_field fields[] = {
@@ -20,8 +21,6 @@ static const struct rt_config_field fields[] = {
 	{ "intermediate_size", RT_FIELD_INT, CONFIG(intermediate_size), 3072, 1, 1e7 },
 	{ "max_position_embeddings", RT_FIELD_INT, CONFIG(max_positions), 512, 3, RT_SIZE_MAX },
 	{ "relative_attention_num_buckets", RT_FIELD_INT, CONFIG(relative.buckets), BUCKETS, BUCKETS, 1e6 },
-	/* positions count from 2 whatever it says, so another number would only be wrong */
-	{ "pad_token_id", RT_FIELD_INT, CONFIG(pad_id), 1, 1, 1 },
 	{ "layer_norm_eps", RT_FIELD_REAL, CONFIG(layer_norm_eps), 1e-12, 0, 1 },
 	{ "initializer_range", RT_FIELD_REAL, CONFIG(initializer_range), 0.02, 0, 100 },
 	{ "hidden_dropout_prob", RT_FIELD_REAL, CONFIG(hidden_dropout), 0.1, 0, 1 },
@@ -59,8 +58,12 @@ static const struct rt_module layer[] = {
 
 static int finish_config(const json_t *json, struct rt_config *c, struct rt_err *err)
 {
-	(void)json, (void)err;
+	(void)json;
+	c->pad_id = PADDING; /* in the library's code too, whatever pad_token_id says */
 	c->classifier_dropout = c->hidden_dropout;
+	if (c->vocab_size <= PADDING)
+		return rt_fail(err, RT_INVALID,
+			       "config.json: vocab_size must be above the padding token's %d", PADDING);
 	return 0;
 }
 

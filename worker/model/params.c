@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "worker/model/params.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -376,6 +377,27 @@ out:
 	return out;
 }
 
+/* Vaswani et al. 2017: sine and cosine by turns, in double as the library has them. */
+static struct tc_tensor *draw_sinusoidal(struct tc_scope *to, const struct rt_slot *slot)
+{
+	const int64_t n = slot->shape[0], width = slot->shape[1];
+	float *room = malloc((size_t)(n * width) * sizeof *room);
+	struct tc_tensor *out;
+
+	if (!room)
+		return tc_fail(to, RT_NO_MEMORY, "no memory for tensor '%s'", slot->name);
+	for (int64_t at = 0; at < n; at++) {
+		for (int64_t k = 0; k < width; k++) {
+			double angle = (double)at / pow(10000, (double)(2 * (k / 2)) / (double)width);
+
+			room[at * width + k] = (float)(k % 2 ? cos(angle) : sin(angle));
+		}
+	}
+	out = tc_from_data(to, TC_F32, 2, slot->shape, room);
+	free(room);
+	return out;
+}
+
 static struct tc_tensor *draw_slot(struct tc_scope *to, const struct rt_slot *slot, const struct rt_family *f,
 				   const struct rt_config *c, struct tc_rng *rng, struct rt_err *err)
 {
@@ -386,11 +408,13 @@ static struct tc_tensor *draw_slot(struct tc_scope *to, const struct rt_slot *sl
 		return tc_zeros(to, TC_F32, slot->ndim, slot->shape);
 	if (slot->kind == RT_NORM)
 		return tc_ones(to, TC_F32, slot->ndim, slot->shape);
+	if (c->sinusoidal_positions && slot->module->rows == RT_DIM_POSITIONS)
+		return draw_sinusoidal(to, slot);
 	t = c->modern.cutoff > 0 ? draw_truncated(to, slot, rng, std, c->modern.cutoff * std, err)
 				 : tc_randn(to, rng, TC_F32, slot->ndim, slot->shape, 0, std);
 	if (!t)
 		return NULL;
-	if ((slot->flags & RT_MODULE_PAD_ROW) && c->pad_id < slot->shape[0]) {
+	if ((slot->flags & RT_MODULE_PAD_ROW) && c->pad_id >= 0 && c->pad_id < slot->shape[0]) {
 		struct tc_tensor *row = tc_select(to, t, 0, c->pad_id);
 		int rc = tc_fill(to, row, 0, err);
 

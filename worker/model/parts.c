@@ -45,8 +45,9 @@ struct tc_tensor *rt_part_activation(struct tc_scope *s, enum rt_activation act,
 		return tc_silu(s, x);
 	case RT_ACT_TANH:
 		return tc_tanh(s, x);
+	default:
+		return rt_part_activation_rare(s, act, x);
 	}
-	return tc_fail(s, RT_INTERNAL, "unknown activation");
 }
 
 struct tc_tensor *rt_part_embed_absolute(struct tc_scope *s, struct rt_pass *p)

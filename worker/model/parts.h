@@ -38,6 +38,8 @@ struct tc_tensor *rt_part_linear(struct tc_scope *s, struct rt_pass *p, struct t
 struct tc_tensor *rt_part_norm(struct tc_scope *s, struct rt_pass *p, struct tc_tensor *x,
 			       const struct rt_affine *a);
 struct tc_tensor *rt_part_activation(struct tc_scope *s, enum rt_activation act, struct tc_tensor *x);
+/* The rare ones (activation.c), composed of several operations: in fp32, whatever x is. */
+struct tc_tensor *rt_part_activation_rare(struct tc_scope *s, enum rt_activation act, struct tc_tensor *x);
 
 /* Words + types + positions, whichever the model has, norm, dropout; projected to the hidden size where the widths differ. */
 struct tc_tensor *rt_part_embed_absolute(struct tc_scope *s, struct rt_pass *p);

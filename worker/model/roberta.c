@@ -18,6 +18,20 @@ static const struct rt_config_field xlm_roberta_fields[] = {
 	{ NULL, RT_FIELD_INT, 0, 0, 0, 0 },
 };
 
+static int finish_config(const json_t *json, struct rt_config *c, struct rt_err *err)
+{
+	(void)json;
+	if (c->pad_id < 0)
+		return rt_fail(err, RT_UNSUPPORTED,
+			       "config.json: pad_token_id must not be null: positions count from it");
+	if (c->max_positions < c->pad_id + 2)
+		return rt_fail(err, RT_INVALID,
+			       "config.json: max_position_embeddings %lld leaves no position behind "
+			       "pad_token_id %lld",
+			       (long long)c->max_positions, (long long)c->pad_id);
+	return 0;
+}
+
 static const struct rt_module body[] = {
 	RT_BERT_EMBEDDINGS(RT_MODULE_PAD_ROW),
 	{ "classifier.dense", RT_LINEAR, RT_DIM_HIDDEN, RT_DIM_HIDDEN, offsetof(struct rt_body, dense),
@@ -30,7 +44,7 @@ static const struct rt_module body[] = {
 #define RELATIVE(type, arch, config_fields)                                                                  \
 	{                                                                                                    \
 		.model_type = type, .architecture = arch, .prefix = "roberta",                               \
-		.config = { config_fields, "hidden_act", "gelu", NULL }, .body = body,                       \
+		.config = { config_fields, "hidden_act", "gelu", finish_config }, .body = body,              \
 		.layer = rt_bert_layer, .layer_prefix = "encoder.layer.", .positions_after_pad = true,       \
 		.token_types = false, .embed = rt_part_embed_absolute, .run_layer = rt_part_layer_post_norm, \
 		.head = rt_part_head_dense_tanh                                                              \

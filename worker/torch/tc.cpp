@@ -26,6 +26,7 @@ extern "C" {
 #include <ATen/ops/arange.h>
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/clamp.h>
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
@@ -42,6 +43,7 @@ extern "C" {
 #include <ATen/ops/randperm.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/softmax.h>
+#include <ATen/ops/softplus.h>
 #include <ATen/ops/zeros_like.h>
 #include <c10/core/GradMode.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
@@ -685,6 +687,31 @@ struct tc_tensor *tc_relu(struct tc_scope *s, struct tc_tensor *a)
 struct tc_tensor *tc_silu(struct tc_scope *s, struct tc_tensor *a)
 {
 	return pure(s, "silu", { a }, [&] { return at::silu(a->t); });
+}
+
+struct tc_tensor *tc_sigmoid(struct tc_scope *s, struct tc_tensor *a)
+{
+	return pure(s, "sigmoid", { a }, [&] { return a->t.sigmoid(); });
+}
+
+struct tc_tensor *tc_softplus(struct tc_scope *s, struct tc_tensor *a)
+{
+	return pure(s, "softplus", { a }, [&] { return at::softplus(a->t); });
+}
+
+struct tc_tensor *tc_sqrt(struct tc_scope *s, struct tc_tensor *a)
+{
+	return pure(s, "sqrt", { a }, [&] { return a->t.sqrt(); });
+}
+
+struct tc_tensor *tc_erf(struct tc_scope *s, struct tc_tensor *a)
+{
+	return pure(s, "erf", { a }, [&] { return a->t.erf(); });
+}
+
+struct tc_tensor *tc_clamp(struct tc_scope *s, struct tc_tensor *a, double least, double most)
+{
+	return pure(s, "clamp", { a }, [&] { return at::clamp(a->t, least, most); });
 }
 
 struct tc_tensor *tc_gelu(struct tc_scope *s, struct tc_tensor *a, enum tc_gelu kind)

@@ -115,6 +115,11 @@ struct tc_tensor *tc_log(struct tc_scope *s, struct tc_tensor *a);
 struct tc_tensor *tc_tanh(struct tc_scope *s, struct tc_tensor *a);
 struct tc_tensor *tc_relu(struct tc_scope *s, struct tc_tensor *a);
 struct tc_tensor *tc_silu(struct tc_scope *s, struct tc_tensor *a);
+struct tc_tensor *tc_sigmoid(struct tc_scope *s, struct tc_tensor *a);
+struct tc_tensor *tc_softplus(struct tc_scope *s, struct tc_tensor *a); /* log(1 + exp(a)) */
+struct tc_tensor *tc_sqrt(struct tc_scope *s, struct tc_tensor *a);
+struct tc_tensor *tc_erf(struct tc_scope *s, struct tc_tensor *a);
+struct tc_tensor *tc_clamp(struct tc_scope *s, struct tc_tensor *a, double least, double most);
 enum tc_gelu { TC_GELU_EXACT /* erf */, TC_GELU_TANH };
 struct tc_tensor *tc_gelu(struct tc_scope *s, struct tc_tensor *a, enum tc_gelu kind);
 struct tc_tensor *tc_eq(struct tc_scope *s, struct tc_tensor *a, struct tc_tensor *b); /* BOOL */

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 /* Ends a message that snprintf cut with an ellipsis, without leaving half a UTF-8 character before it. */
 static void mark_cut(char *msg, size_t cap)
 {
@@ -17,12 +19,22 @@ static void mark_cut(char *msg, size_t cap)
 	memcpy(msg + end, dots, sizeof dots);
 }
 
+/* Whatever stood in the arguments (a name cut by "%.60s", a path of any bytes), the message can stand in JSON. */
+static void make_utf8(char *msg)
+{
+	size_t len = strlen(msg), at = 0;
+
+	while ((at += rt_utf8_valid(msg + at, len - at)) < len)
+		msg[at++] = '?';
+}
+
 __attribute__((format(printf, 2, 0))) static void fill(struct rt_err *err, const char *fmt, va_list ap)
 {
 	int n = vsnprintf(err->msg, sizeof err->msg, fmt, ap);
 
 	if (n >= (int)sizeof err->msg)
 		mark_cut(err->msg, sizeof err->msg);
+	make_utf8(err->msg);
 }
 
 int rt_fail(struct rt_err *err, enum rt_code code, const char *fmt, ...)
@@ -54,6 +66,7 @@ int rt_fail_in(struct rt_err *err, const char *fmt, ...)
 	filled.code = err->code;
 	if (snprintf(filled.msg, sizeof filled.msg, "%s: %s", where, err->msg) >= (int)sizeof filled.msg)
 		mark_cut(filled.msg, sizeof filled.msg);
+	make_utf8(filled.msg);
 	*err = filled;
 	return -1;
 }

@@ -46,7 +46,7 @@ struct rt_err {
 	}
 
 /* Fills err and returns -1, so callers write `return rt_fail(...)`. err may be NULL.
- * A message that does not fit is cut at a character's edge and ends in an ellipsis. */
+ * A message that does not fit is cut at a character's edge and ends in an ellipsis. Bytes that are not UTF-8 become '?'. */
 int rt_fail(struct rt_err *err, enum rt_code code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 

@@ -17,6 +17,7 @@
 #include "base/file.h"
 #include "base/id.h"
 #include "base/json.h"
+#include "base/utf8.h"
 
 static void err_keeps_code_and_prefixes_message(void **state)
 {
@@ -44,6 +45,28 @@ static void err_cuts_long_messages_at_a_character(void **state)
 	assert_true(strlen(err.msg) < sizeof err.msg);
 	assert_string_equal(err.msg + strlen(err.msg) - 3, "\xe2\x80\xa6");
 	assert_true((unsigned char)err.msg[strlen(err.msg) - 4] == 0xa9);
+}
+
+static void err_is_utf8_whatever_is_quoted(void **state)
+{
+	struct rt_err err = RT_ERR_INIT;
+	char where[300] = "";
+
+	(void)state;
+	rt_fail(&err, RT_INVALID, "a name '%.3s' that is cut", "a\xc3\xa9\xc3\xa9");
+	assert_string_equal(err.msg, "a name 'a\xc3\xa9' that is cut");
+	rt_fail(&err, RT_INVALID, "a name '%.4s' that is cut", "a\xc3\xa9\xc3\xa9");
+	assert_string_equal(err.msg, "a name 'a\xc3\xa9?' that is cut");
+	rt_fail_errno(&err, ENOENT, "cannot open %s", "\xff\xfe");
+	assert_string_equal(err.msg, "cannot open ??: No such file or directory");
+	for (int i = 0; i < 140; i++)
+		strcat(where, "\xc3\xa9");
+	rt_fail(&err, RT_INVALID, "why");
+	rt_fail_in(&err, "x%s", where); /* longer than its own room: cut in the middle of a character */
+	assert_int_equal(rt_utf8_valid(err.msg, strlen(err.msg)), strlen(err.msg));
+	assert_non_null(strstr(err.msg, ": why"));
+	rt_fail_in(&err, "%s", where);
+	assert_int_equal(rt_utf8_valid(err.msg, strlen(err.msg)), strlen(err.msg));
 }
 
 static void err_of_errno_names_the_class(void **state)
@@ -178,6 +201,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(err_keeps_code_and_prefixes_message),
 		cmocka_unit_test(err_cuts_long_messages_at_a_character),
+		cmocka_unit_test(err_is_utf8_whatever_is_quoted),
 		cmocka_unit_test(err_of_errno_names_the_class),
 		cmocka_unit_test(clock_formats_rfc3339),
 		cmocka_unit_test(ids_sort_by_age_and_are_recognised),

@@ -175,9 +175,10 @@ static bool word_before(const char *s, size_t at)
 	return rt_uc_in(&rt_uc_word, rt_uc_next(s + at, &len));
 }
 
-static size_t spaces_before(const char *s, size_t at)
+/* Where the white space before s[at] begins; no look before s[lowest]. */
+static size_t spaces_before(const char *s, size_t lowest, size_t at)
 {
-	while (at > 0) {
+	while (at > lowest) {
 		size_t start = at - 1;
 		unsigned len;
 
@@ -209,6 +210,7 @@ void rt_added_split(const struct rt_added *a, bool normalized, const char *s, si
 {
 	const struct rt_trie *trie = normalized ? &a->normal : &a->raw;
 	size_t done = 0, i = 0;
+	size_t spaces_end = 0; /* s[i, spaces_end) is known to be white space: each byte is looked at once */
 
 	if ((normalized ? a->normal_count : a->raw_count) == 0)
 		i = n;
@@ -232,12 +234,12 @@ void rt_added_split(const struct rt_added *a, bool normalized, const char *s, si
 			    (end < n && rt_uc_in(&rt_uc_word, rt_uc_next(s + end, &step))))
 				continue;
 		}
-		if (token->lstrip) {
-			first = spaces_before(s, first);
-			first = first > done ? first : done;
+		if (token->lstrip)
+			first = first > done ? spaces_before(s, done, first) : done;
+		if (token->rstrip) {
+			spaces_end = spaces_after(s, n, spaces_end > end ? spaces_end : end);
+			end = spaces_end;
 		}
-		if (token->rstrip)
-			end = spaces_after(s, n, end);
 		if (done < first)
 			add_piece(out, at, done, first, -1);
 		add_piece(out, at, first, end, which);

@@ -173,7 +173,8 @@ static size_t cluster_len(const char *s, size_t n)
 	return end;
 }
 
-bool rt_charsmap_apply(const struct rt_charsmap *map, const char *s, size_t n, struct rt_changes *changes)
+bool rt_charsmap_apply(const struct rt_charsmap *map, const char *s, size_t n, size_t most,
+		       struct rt_changes *changes)
 {
 	bool changed = false;
 	size_t cluster, len;
@@ -181,7 +182,8 @@ bool rt_charsmap_apply(const struct rt_charsmap *map, const char *s, size_t n, s
 
 	if (map->unit_count == 0)
 		return false;
-	for (size_t i = 0; i < n; i += cluster) {
+	/* every change is a byte at least: with more of them than bytes may come out, the text is too long already */
+	for (size_t i = 0; i < n && changes->n <= most; i += cluster) {
 		unsigned step;
 
 		cluster = cluster_len(s + i, n - i);
@@ -193,7 +195,7 @@ bool rt_charsmap_apply(const struct rt_charsmap *map, const char *s, size_t n, s
 				continue;
 			}
 		}
-		for (size_t k = 0; k < cluster; k += step) {
+		for (size_t k = 0; k < cluster && changes->n <= most; k += step) {
 			uint32_t cp = rt_uc_next(s + i + k, &step);
 
 			text = find(map, s + i + k, step, &len);

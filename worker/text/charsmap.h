@@ -17,7 +17,9 @@ int rt_charsmap_new_base64(const char *text, size_t len, struct rt_charsmap **re
 int rt_charsmap_new(const unsigned char *bytes, size_t size, struct rt_charsmap **ret, struct rt_err *err);
 void rt_charsmap_free(struct rt_charsmap *map);
 
-/* Appends to changes what the map makes of the text; false if it changes nothing (changes are then void). */
-bool rt_charsmap_apply(const struct rt_charsmap *map, const char *s, size_t n, struct rt_changes *changes);
+/* Appends to changes what the map makes of the text; false if it changes nothing (changes are then void). most: bytes that
+ * the result may have; it stops soon after more changes than that, and the result is then too long for its text. */
+bool rt_charsmap_apply(const struct rt_charsmap *map, const char *s, size_t n, size_t most,
+		       struct rt_changes *changes);
 
 #endif

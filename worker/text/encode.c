@@ -16,6 +16,7 @@ struct work {
 	bool cut;      /* words were left out for that */
 	struct rt_ntext text, spare;
 	struct rt_pieces pieces;
+	size_t covered; /* bytes of the pieces together: those of added tokens that take spaces may overlap */
 	uint32_t *
 		chars; /* which code point a byte of the original belongs to; NULL while not needed or all ASCII */
 };
@@ -58,8 +59,13 @@ static int normalize_piece(struct work *w, struct rt_norm_work *norm, const stru
 	rt_added_split(&w->tok->added, true, part->bytes, part->len, at, &w->pieces);
 	if (w->text.failed || w->pieces.failed)
 		return rt_ntext_check(&w->text, err) < 0 ? -1 : no_memory(err);
-	for (size_t i = from; i < w->pieces.n; i++)
+	for (size_t i = from; i < w->pieces.n; i++) {
 		w->pieces.list[i].base = rt_ntext_align(&w->text, w->pieces.list[i].first).first;
+		w->covered += w->pieces.list[i].end - w->pieces.list[i].first;
+	}
+	if (w->covered > w->text.max)
+		return rt_fail(err, RT_TOO_LARGE,
+			       "the tokenizer's added tokens make a text of over %zu bytes", w->text.max);
 	return 0;
 }
 
@@ -187,7 +193,7 @@ static int tokenize(struct work *w, int32_t type_id, struct rt_seq *out, struct 
 	struct rt_subs subs = { 0 };
 	int rc = 0;
 
-	rt_ntext_init(&w->text, w->all || w->tok->aligned, 64 * w->len + (1u << 20));
+	rt_ntext_init(&w->text, w->all || w->tok->aligned, rt_ntext_most(w->len));
 	if (normalize(w, err) < 0 || split(w, err) < 0 || (w->all && count_chars(w, err) < 0))
 		return -1;
 	for (size_t i = 0; i < w->pieces.n && rc == 0; i++) {

@@ -456,7 +456,8 @@ int rt_normalizer_run(const struct rt_normalizer *n, struct rt_norm_work *w, str
 		break;
 	case PRECOMPILED:
 		w->changes.n = 0;
-		if (rt_charsmap_apply(n->map, w->text->bytes, w->text->len, &w->changes) || w->changes.failed)
+		if (rt_charsmap_apply(n->map, w->text->bytes, w->text->len, w->text->max, &w->changes) ||
+		    w->changes.failed)
 			run_changes(w);
 		break;
 	case PREPEND:

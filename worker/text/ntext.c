@@ -31,12 +31,12 @@ bool rt_ntext_room(struct rt_ntext *t, size_t n)
 
 	if (t->failed)
 		return false;
-	if (n <= t->cap - t->len)
-		return true;
-	if (n > t->max - t->len) {
+	if (t->len > t->max || n > t->max - t->len) {
 		t->failed = RT_TOO_LARGE;
 		return false;
 	}
+	if (n <= t->cap - t->len)
+		return true;
 	while (cap - t->len < n)
 		cap *= 2;
 	bytes = realloc(t->bytes, cap);

@@ -32,6 +32,13 @@ struct rt_ntext {
 	enum rt_code failed;	/* RT_OK, RT_NO_MEMORY or RT_TOO_LARGE */
 };
 
+/* What a text of n bytes may grow to while it is normalized and split. Places in it are 32 bits wide. */
+static inline size_t rt_ntext_most(size_t n)
+{
+	size_t most = 64 * n + ((size_t)1 << 20);
+
+	return n > UINT32_MAX / 64 || most > UINT32_MAX ? UINT32_MAX : most;
+}
 void rt_ntext_init(struct rt_ntext *t, bool aligned, size_t max_bytes);
 void rt_ntext_release(struct rt_ntext *t);
 void rt_ntext_clear(struct rt_ntext *t, uint32_t base);

@@ -31,6 +31,10 @@ test-real: build ## the real job of ../shared, three seeds, beside the Hugging F
 bench: build ## measure this machine, the server, and a job against the Hugging Face Trainer
 	@bench/run --build $(BUILD) $(BENCH_ARGS)
 
+# FUZZ_SECONDS: of CPU for each target; FUZZ_JOBS: how many at a time; FUZZ_ARGS: names of targets, and see scripts/fuzz --help
+fuzz: setup-dev ## every reader of strangers' files under libFuzzer, ASan and UBSan; half an hour of CPU for each
+	@scripts/fuzz $(if $(FUZZ_SECONDS),--seconds $(FUZZ_SECONDS)) $(if $(FUZZ_JOBS),--jobs $(FUZZ_JOBS)) $(FUZZ_ARGS)
+
 check: setup-dev ## format, spelling, and a build without warnings by gcc and by clang
 	@scripts/check
 
@@ -47,6 +51,6 @@ setup-dev:
 	@scripts/setup --test --dev
 
 clean: ## remove what was built
-	rm -rf $(BUILD) build-asan build-check
+	rm -rf $(BUILD) build-asan build-check build-fuzz
 
-.PHONY: help build demo run test test-asan test-real bench check format setup setup-test setup-dev clean
+.PHONY: help build demo run test test-asan test-real bench fuzz check format setup setup-test setup-dev clean

@@ -2,23 +2,12 @@
 /* A dataset's file: the first byte picks the format (c CSV, t TSV, l JSON Lines, others JSON) and, in its case, whether
  * class names come from outside. */
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
-#include "base/file.h"
 #include "base/utf8.h"
+#include "tests/fuzz/check.h"
 #include "worker/data/dataset.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static char dir[64];
-
-static void remove_dir(void)
-{
-	rt_dir_remove(dir, NULL);
-}
 
 static void check_split(const struct rt_dataset *ds, const struct rt_split *split)
 {
@@ -66,16 +55,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct rt_err err = RT_ERR_INIT;
 	struct rt_dataset *ds;
 	const char *end;
-	char path[128];
-	FILE *f;
+	char name[16], path[128];
 
 	if (size == 0)
 		return 0;
-	if (!dir[0]) {
-		strcpy(dir, "/tmp/rt_fuzz_dataset_XXXXXX");
-		if (!mkdtemp(dir) || atexit(remove_dir) != 0)
-			abort();
-	}
 	end = (data[0] | 0x20) == 'c'	? "csv"
 	      : (data[0] | 0x20) == 't' ? "tsv"
 	      : (data[0] | 0x20) == 'l' ? "jsonl"
@@ -84,13 +67,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		o.class_names = classes;
 		o.class_name_count = 3;
 	}
-	snprintf(path, sizeof path, "%s/data.%s", dir, end);
-	f = fopen(path, "wb");
-	if (!f || fwrite(data + 1, 1, size - 1, f) != size - 1 || fclose(f) != 0)
-		abort();
+	snprintf(name, sizeof name, "data.%s", end);
+	write_fuzz_file(name, data + 1, size - 1);
+	snprintf(path, sizeof path, "%s/%s", get_fuzz_dir(), name);
 	if (rt_dataset_open(path, &o, &ds, &err) < 0) {
-		if (err.code == RT_OK || !err.msg[0])
-			abort(); /* a refusal says why */
+		check_refusal(&err);
 		return 0;
 	}
 	check(ds);

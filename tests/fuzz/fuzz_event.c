@@ -5,6 +5,7 @@
 
 #include "api/event.h"
 #include "base/json.h"
+#include "tests/fuzz/check.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -15,8 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct rt_event event, again;
 
 	if (rt_event_parse((const char *)data, size, &event, &err) < 0) {
-		if (err.code == RT_OK || !err.msg[0])
-			abort(); /* a refusal says why */
+		check_refusal(&err);
 		return 0;
 	}
 	rt_event_write(&line, event.seq, event.type, event.level, 0, event.message, event.data);

@@ -1,33 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* model.safetensors.index.json in a folder with two shards, "a" (tensors x and y) and "b" (tensor z). */
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
-#include "base/file.h"
+#include "tests/fuzz/check.h"
 #include "worker/weights/weights.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static char dir[64];
-
-static void remove_dir(void)
-{
-	rt_dir_remove(dir, NULL);
-}
-
-static void write_file(const char *name, const void *bytes, size_t n)
-{
-	char path[128];
-	FILE *f;
-
-	snprintf(path, sizeof path, "%s/%s", dir, name);
-	f = fopen(path, "wb");
-	if (!f || fwrite(bytes, 1, n, f) != n || fclose(f) != 0)
-		abort();
-}
 
 static void make_dir(void)
 {
@@ -39,13 +17,10 @@ static void make_dir(void)
 	};
 	char path[128];
 
-	strcpy(dir, "/tmp/rt_fuzz_index_XXXXXX");
-	if (!mkdtemp(dir) || atexit(remove_dir) != 0)
-		abort();
-	snprintf(path, sizeof path, "%s/a", dir);
+	snprintf(path, sizeof path, "%s/a", get_fuzz_dir());
 	if (rt_safetensors_write(path, tensors, 2, NULL, 0, NULL) < 0)
 		abort();
-	snprintf(path, sizeof path, "%s/b", dir);
+	snprintf(path, sizeof path, "%s/b", get_fuzz_dir());
 	if (rt_safetensors_write(path, tensors + 2, 1, NULL, 0, NULL) < 0)
 		abort();
 }
@@ -55,12 +30,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct rt_err err = RT_ERR_INIT;
 	struct rt_weights *w;
 
-	if (!dir[0])
+	if (!fuzz_dir[0])
 		make_dir();
-	write_file("model.safetensors.index.json", data, size);
-	if (rt_weights_open(dir, &w, &err) < 0) {
-		if (err.code == RT_OK || !err.msg[0])
-			abort(); /* a refusal says why */
+	write_fuzz_file("model.safetensors.index.json", data, size);
+	if (rt_weights_open(get_fuzz_dir(), &w, &err) < 0) {
+		check_refusal(&err);
 		return 0;
 	}
 	for (size_t i = 0; i < rt_weights_count(w); i++) {

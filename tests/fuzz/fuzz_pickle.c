@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/fuzz/check.h"
 #include "worker/weights/pickle.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -23,8 +24,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (used > size - 1 || strlen(rt_pickle_kind_words((enum rt_pickle_kind)v.kind)) == 0)
 			abort();
 		rt_pickle_find(&v, "little_endian");
-	} else if (err.code == RT_OK || !err.msg[0]) {
-		abort(); /* a refusal says why */
+	} else {
+		check_refusal(&err);
 	}
 	rt_pickle_release(&p);
 	if (budget.left_bytes != 1 << 20)

@@ -3,6 +3,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "tests/fuzz/check.h"
 #include "worker/weights/torch_bin.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -14,8 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	volatile unsigned char seen;
 
 	if (rt_torch_parse(data, size, "f", &w, &err) < 0) {
-		if (err.code == RT_OK || !err.msg[0])
-			abort(); /* a refusal says why */
+		check_refusal(&err);
 		return 0;
 	}
 	for (size_t i = 0; i < rt_weights_count(w); i++) {

@@ -21,6 +21,7 @@ static const struct {
 	{ "train.progress", { "istep", "itotal_steps", "iepoch", "nloss", "nlearning_rate" } },
 	{ "epoch.completed",
 	  { "iepoch", "istep", "ntrain_loss", "neval_loss", "neval_accuracy", "nlearning_rate" } },
+	{ "eval.classes", { "iepoch", "irows", "icorrect", "iclasses_total", "aclasses", "aconfused" } },
 	{ "checkpoint.written",
 	  { "scheckpoint_id", "sdir", "istep", "iepoch", "bbest", "isize_bytes", "afiles" } },
 	{ "checkpoint.deleted", { "scheckpoint_id" } },

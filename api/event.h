@@ -18,6 +18,9 @@
  *                         eta_s
  * epoch.completed       R epoch, step, train_loss, eval_loss, eval_accuracy, learning_rate; train_ce_loss, train_kd_loss,
  *                         eval_ce_loss, eval_kd_loss, samples_per_s, seconds, eta_s, best (bool)
+ * eval.classes          R epoch, rows, correct, classes_total, classes: [{label, count, predicted, correct}] (at most 1000,
+ *                         those with most rows), confused: [{label, predicted, count}] (at most 50, most first);
+ *                         agreed (rows where student and teacher say the same)
  * checkpoint.written    R checkpoint_id, dir (below the run's folder), step, epoch, best (bool), size_bytes,
  *                         files: [{name, size_bytes, sha256}]; metrics
  * checkpoint.deleted    R checkpoint_id

@@ -8,6 +8,7 @@
 #include "server/jobs.h"
 #include "server/manifest.h"
 #include "server/store_checkpoints.h"
+#include "server/store_views.h"
 
 struct ingest {
 	struct rt_jobs *jobs;
@@ -94,6 +95,59 @@ static int on_epoch(struct ingest *in, struct rt_err *err)
 	rt_job_release(&job);
 	return rt_store_job_set_progress(in->jobs->store, in->run->job_id, percent, row.epoch,
 					 real_of(in, "eta_s"), in->now_ms, err);
+}
+
+static bool is_count(const json_t *object, const char *name)
+{
+	const json_t *v = json_object_get(object, name);
+
+	return json_is_integer(v) && json_integer_value(v) >= 0;
+}
+
+/* Kept as it came, so what a reader relies on is checked here. */
+static int check_classes(const json_t *data, struct rt_err *err)
+{
+	const json_t *one;
+	size_t i;
+
+	if (!is_count(data, "rows") || !is_count(data, "correct") || !is_count(data, "classes_total"))
+		return rt_fail(err, RT_INVALID,
+			       "event eval.classes: rows, correct and classes_total must be counts");
+	json_array_foreach(json_object_get(data, "classes"), i, one)
+	{
+		if (!json_is_string(json_object_get(one, "label")) || !is_count(one, "count") ||
+		    !is_count(one, "predicted") || !is_count(one, "correct"))
+			return rt_fail(err, RT_INVALID,
+				       "event eval.classes: classes[%zu] must have label, count, predicted "
+				       "and correct",
+				       i);
+	}
+	json_array_foreach(json_object_get(data, "confused"), i, one)
+	{
+		if (!json_is_string(json_object_get(one, "label")) ||
+		    !json_is_string(json_object_get(one, "predicted")) || !is_count(one, "count"))
+			return rt_fail(
+				err, RT_INVALID,
+				"event eval.classes: confused[%zu] must have label, predicted and count", i);
+	}
+	return 0;
+}
+
+static int on_classes(struct ingest *in, struct rt_err *err)
+{
+	const struct rt_evaluation_row row = {
+		.epoch = int_of(in, "epoch"),
+		.attempt = in->run->attempt,
+		.event_seq = in->seq,
+		.data = in->data,
+		.created_ms = in->now_ms,
+	};
+
+	if (row.epoch < 1)
+		return rt_fail(err, RT_INVALID, "event eval.classes: data.epoch must be at least 1");
+	if (check_classes(in->event->data, err) < 0)
+		return -1;
+	return rt_store_evaluation_put(in->jobs->store, in->run->job_id, &row, err);
 }
 
 static int on_checkpoint(struct ingest *in, struct rt_err *err)
@@ -195,6 +249,7 @@ static const struct {
 	{ "run.phase", on_phase },
 	{ "train.progress", on_progress },
 	{ "epoch.completed", on_epoch },
+	{ "eval.classes", on_classes },
 	{ "checkpoint.written", on_checkpoint },
 	{ "checkpoint.deleted", on_checkpoint_deleted },
 	{ "run.succeeded", on_end },

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/render.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -129,19 +130,107 @@ void rt_render_event(struct rt_buf *out, const struct rt_event_row *row)
 	rt_buf_char(out, '}');
 }
 
-void rt_render_epoch(struct rt_buf *out, const char *job_id, const struct rt_epoch_row *row)
+/* The members of an event's data beside the common ones: {"epoch":1,"step":…} */
+static void with_data(struct rt_buf *out, const char *object, const char *job_id, int64_t attempt,
+		      int64_t event_seq, int64_t created_ms, const char *data)
 {
-	rt_buf_str(out, "{\"object\":\"job.epoch\"");
+	rt_buf_fmt(out, "{\"object\":\"%s\"", object);
 	text(out, "job_id", job_id);
-	integer(out, "attempt", row->attempt);
-	integer(out, "event_seq", row->event_seq);
-	when(out, "created_at", row->created_ms);
-	if (strlen(row->data) > 2) { /* the members of data beside these: {"epoch":1,"step":…} */
+	integer(out, "attempt", attempt);
+	integer(out, "event_seq", event_seq);
+	when(out, "created_at", created_ms);
+	if (strlen(data) > 2) {
 		rt_buf_char(out, ',');
-		rt_buf_str(out, row->data + 1);
+		rt_buf_str(out, data + 1);
 	} else {
 		rt_buf_char(out, '}');
 	}
+}
+
+void rt_render_epoch(struct rt_buf *out, const char *job_id, const struct rt_epoch_row *row)
+{
+	with_data(out, "job.epoch", job_id, row->attempt, row->event_seq, row->created_ms, row->data);
+}
+
+void rt_render_step(struct rt_buf *out, const struct rt_event_row *row)
+{
+	with_data(out, "job.step", row->job_id, row->attempt, row->seq, row->created_ms, row->data);
+}
+
+/* a of b; not known where b is 0 */
+static double share(int64_t a, int64_t b)
+{
+	return b > 0 ? (double)a / (double)b : (double)NAN;
+}
+
+static int64_t count_of(const json_t *object, const char *name)
+{
+	return (int64_t)json_integer_value(json_object_get(object, name));
+}
+
+/* F1 as scikit-learn has it: 0 where nothing was right, not known where the class neither is nor is said. */
+static double render_class(struct rt_buf *out, const json_t *c)
+{
+	int64_t count = count_of(c, "count"), predicted = count_of(c, "predicted"),
+		correct = count_of(c, "correct");
+	double f1 = share(2 * correct, count + predicted);
+	const json_t *label = json_object_get(c, "label");
+
+	rt_buf_str(out, "{\"label\":");
+	rt_json_write_str(out, json_string_value(label), json_string_length(label));
+	integer(out, "count", count);
+	integer(out, "predicted", predicted);
+	integer(out, "correct", correct);
+	real(out, "precision", share(correct, predicted));
+	real(out, "recall", share(correct, count));
+	real(out, "f1", f1);
+	rt_buf_char(out, '}');
+	return f1;
+}
+
+int rt_render_evaluation(struct rt_buf *out, const char *job_id, const struct rt_evaluation_row *row,
+			 struct rt_err *err)
+{
+	json_t *data = rt_json_parse(row->data, strlen(row->data), err), *c;
+	int64_t known = 0;
+	double sum = 0;
+	size_t i;
+
+	if (!data)
+		return -1;
+	rt_buf_str(out, "{\"object\":\"job.evaluation\"");
+	text(out, "job_id", job_id);
+	integer(out, "epoch", row->epoch);
+	integer(out, "attempt", row->attempt);
+	integer(out, "event_seq", row->event_seq);
+	when(out, "created_at", row->created_ms);
+	integer(out, "rows", count_of(data, "rows"));
+	real(out, "accuracy", share(count_of(data, "correct"), count_of(data, "rows")));
+	real(out, "agreement",
+	     json_is_integer(json_object_get(data, "agreed"))
+		     ? share(count_of(data, "agreed"), count_of(data, "rows"))
+		     : (double)NAN);
+	integer(out, "classes_total", count_of(data, "classes_total"));
+	key(out, "classes");
+	rt_buf_char(out, '[');
+	json_array_foreach(json_object_get(data, "classes"), i, c)
+	{
+		double f1;
+
+		rt_buf_str(out, i ? "," : "");
+		f1 = render_class(out, c);
+		if (!isnan(f1)) {
+			sum += f1;
+			known++;
+		}
+	}
+	rt_buf_char(out, ']');
+	real(out, "macro_f1", known > 0 ? sum / (double)known : (double)NAN);
+	key(out, "confused");
+	rt_json_write(out, json_object_get(data, "confused"), 0);
+	rt_buf_char(out, '}');
+	json_decref(data);
+	return rt_buf_check(out, err);
 }
 
 void rt_render_checkpoint(struct rt_buf *out, const struct rt_checkpoint *c, const char *best_id,

@@ -11,6 +11,7 @@
 #include "server/respond.h"
 #include "server/routes.h"
 #include "server/server.h"
+#include "server/store_views.h"
 
 /* ---- a page of events ---- */
 
@@ -45,19 +46,33 @@ static bool add_event(void *arg, const struct rt_event_row *row)
 	return true;
 }
 
+/* A parameter that is one of two words. */
+static int either(const struct rt_target *t, const char *name, const char *no, const char *yes, bool *ret,
+		  struct rt_err *err)
+{
+	const char *text = rt_target_param(t, name);
+
+	if (text && strcmp(text, no) != 0 && strcmp(text, yes) != 0)
+		return rt_fail(err, RT_INVALID, "%s must be %s or %s (got '%.64s')", name, no, yes, text);
+	*ret = text && strcmp(text, yes) == 0;
+	return 0;
+}
+
 static int answer_page(struct rt_req *req, const struct rt_stream_start *which, struct rt_err *err)
 {
+	struct rt_events_filter f = { .job_id = which->job_id, .limit = 100 };
 	struct page page = { .which = which };
-	int64_t limit = 100, after = 0;
 	int rc;
 
-	if (rt_target_int(&req->target, "limit", 1, 1000, &limit, err) < 0 ||
-	    rt_target_int(&req->target, "after", 0, INT64_MAX, &after, err) < 0)
+	if (rt_target_int(&req->target, "limit", 1, 1000, &f.limit, err) < 0 ||
+	    rt_target_int(&req->target, "after", 0, INT64_MAX, &f.after, err) < 0 ||
+	    either(&req->target, "order", "asc", "desc", &f.newest_first, err) < 0 ||
+	    either(&req->target, "progress", "true", "false", &f.without_progress, err) < 0)
 		return -1;
-	page.limit = (size_t)limit;
+	page.limit = (size_t)f.limit;
+	f.limit = which->job_count ? INT64_MAX : f.limit + 1;
 	rt_render_list_begin(&page.list);
-	rc = rt_store_events_read(req->server->store, which->job_id, after,
-				  which->job_count ? INT64_MAX : limit + 1, add_event, &page, err);
+	rc = rt_store_events_list(req->server->store, &f, add_event, &page, err);
 	rt_render_list_end(&page.list, page.more);
 	if (rc == 0)
 		rc = rt_answer_json(req, 200, &page.list.out, err);
@@ -137,7 +152,7 @@ static int answer_job_stream(struct rt_req *req, struct rt_job *job, struct rt_s
 
 int rt_route_job_events(struct rt_req *req, struct rt_err *err)
 {
-	static const char *const known[] = { "limit", "after", "last_event_id", NULL };
+	static const char *const known[] = { "limit", "after", "order", "progress", "last_event_id", NULL };
 	struct rt_stream_start start = { .job_id = req->params.value[0] };
 	struct rt_job job;
 	int rc;
@@ -174,7 +189,8 @@ static int parse_jobs(const char *text, char jobs[RT_STREAM_JOBS_MAX][RT_ID_SIZE
 
 int rt_route_events(struct rt_req *req, struct rt_err *err)
 {
-	static const char *const known[] = { "limit", "after", "last_event_id", "jobs", NULL };
+	static const char *const known[] = { "limit",	      "after", "order", "progress",
+					     "last_event_id", "jobs",  NULL };
 	struct rt_jobs_filter newest = { .limit = 100 };
 	struct rt_render_list snapshot = { .n = 0 };
 	char jobs[RT_STREAM_JOBS_MAX][RT_ID_SIZE];
@@ -237,6 +253,101 @@ int rt_route_job_epochs(struct rt_req *req, struct rt_err *err)
 	if (rc == 0)
 		rc = rt_answer_json(req, 200, &e.list.out, err);
 	rt_buf_release(&e.list.out);
+	return rc;
+}
+
+/* ---- /v1/jobs/{id}/steps ---- */
+
+static bool add_step(void *arg, const struct rt_event_row *row)
+{
+	struct epochs *e = arg;
+
+	rt_render_list_item(&e->list, row->id);
+	rt_render_step(&e->list.out, row);
+	return true;
+}
+
+int rt_route_job_steps(struct rt_req *req, struct rt_err *err)
+{
+	static const char *const known[] = { "points", NULL };
+	struct epochs e = { .job_id = req->params.value[0] };
+	int64_t points = 1000;
+	struct rt_job job;
+	int rc;
+
+	if (rt_target_only(&req->target, known, err) < 0 ||
+	    rt_target_int(&req->target, "points", 1, 10000, &points, err) < 0 ||
+	    rt_store_job_get(req->server->store, e.job_id, &job, err) < 0)
+		return -1;
+	rt_job_release(&job);
+	rt_render_list_begin(&e.list);
+	rc = rt_store_steps_read(req->server->store, e.job_id, points, add_step, &e, err);
+	rt_render_list_end(&e.list, false);
+	if (rc == 0)
+		rc = rt_answer_json(req, 200, &e.list.out, err);
+	rt_buf_release(&e.list.out);
+	return rc;
+}
+
+/* ---- /v1/jobs/{id}/evaluations/{epoch} ---- */
+
+struct evaluation {
+	const char *job_id;
+	struct rt_buf body;
+};
+
+static int add_evaluation(void *arg, const struct rt_evaluation_row *row, struct rt_err *err)
+{
+	struct evaluation *e = arg;
+
+	return rt_render_evaluation(&e->body, e->job_id, row, err);
+}
+
+/* "best", "last" or a number. best of a job without one: what is not there. */
+static int parse_epoch(const char *text, const struct rt_job *job, int64_t *ret, struct rt_err *err)
+{
+	char *end;
+	long long v;
+
+	*ret = RT_SQL_NO_INT;
+	if (strcmp(text, "last") == 0)
+		return 0;
+	if (strcmp(text, "best") == 0) {
+		*ret = job->best_checkpoint_id ? job->best_epoch : 0;
+		return 0;
+	}
+	errno = 0;
+	v = strtoll(text, &end, 10);
+	if (*end || errno || v < 1 || strspn(text, "0123456789") != strlen(text))
+		return rt_fail(err, RT_NOT_FOUND,
+			       "an evaluation is named by its epoch, by best or by last (got '%.64s')", text);
+	*ret = v;
+	return 0;
+}
+
+int rt_route_job_evaluation(struct rt_req *req, struct rt_err *err)
+{
+	static const char *const known[] = { NULL };
+	struct evaluation e = { .job_id = req->params.value[0] };
+	const char *which = req->params.value[1];
+	struct rt_job job;
+	int64_t epoch;
+	int rc;
+
+	if (rt_target_only(&req->target, known, err) < 0 ||
+	    rt_store_job_get(req->server->store, e.job_id, &job, err) < 0)
+		return -1;
+	rc = parse_epoch(which, &job, &epoch, err);
+	rt_job_release(&job);
+	if (rc == 0)
+		rc = rt_store_evaluation_get(req->server->store, e.job_id, epoch, add_evaluation, &e, err);
+	else
+		rc = -1;
+	if (rc == 0)
+		rc = rt_fail(err, RT_NOT_FOUND, "the job has no evaluation by class of epoch %.20s", which);
+	else if (rc == 1)
+		rc = rt_answer_json(req, 200, &e.body, err);
+	rt_buf_release(&e.body);
 	return rc;
 }
 

@@ -10,6 +10,7 @@
 #include "server/routes.h"
 #include "server/server.h"
 #include "server/store_idempotency.h"
+#include "server/store_views.h"
 
 #define KEY_MAX 255
 
@@ -195,16 +196,62 @@ int rt_route_jobs_validate(struct rt_req *req, struct rt_err *err)
 	return rc;
 }
 
-/* ---- GET /v1/jobs ---- */
+/* ---- GET /v1/jobs, GET /v1/jobs:counts ---- */
 
-static int parse_filter(struct rt_req *req, struct rt_jobs_filter *f, const char *tags[RT_JOBS_FILTER_TAGS],
-			struct rt_err *err)
+#define QUERY_MAX 200 /* bytes of q */
+#define WORDS_MAX 8
+
+struct filter {
+	struct rt_jobs_filter f;
+	const char *tags[RT_JOBS_FILTER_TAGS], *words[WORDS_MAX];
+	char query[QUERY_MAX + 1]; /* cut into words */
+};
+
+static int parse_query(const char *text, struct filter *ret, struct rt_err *err)
 {
-	static const char *const known[] = { "limit", "after", "order", "*status", "*tag", NULL };
+	char *save = NULL;
+
+	if (strlen(text) > QUERY_MAX)
+		return rt_fail(err, RT_INVALID, "q must be at most %d bytes (got %zu)", QUERY_MAX,
+			       strlen(text));
+	strcpy(ret->query, text);
+	for (char *word = strtok_r(ret->query, " \t", &save); word; word = strtok_r(NULL, " \t", &save)) {
+		if (ret->f.word_count == WORDS_MAX)
+			return rt_fail(err, RT_INVALID, "q may hold at most %d words", WORDS_MAX);
+		ret->words[ret->f.word_count++] = word;
+	}
+	ret->f.words = ret->words;
+	return 0;
+}
+
+/* What both addresses take: q and tag. */
+static int parse_words_and_tags(const struct rt_target *t, struct filter *ret, struct rt_err *err)
+{
+	const char *query = rt_target_param(t, "q");
+
+	if (query && parse_query(query, ret, err) < 0)
+		return -1;
+	ret->f.tags = ret->tags;
+	for (size_t i = 0; i < t->param_count; i++) {
+		if (strcmp(t->params[i].name, "tag") != 0)
+			continue;
+		if (ret->f.tag_count == RT_JOBS_FILTER_TAGS)
+			return rt_fail(err, RT_INVALID, "tag may be given at most %d times",
+				       RT_JOBS_FILTER_TAGS);
+		ret->tags[ret->f.tag_count++] = t->params[i].value;
+	}
+	return 0;
+}
+
+static int parse_filter(struct rt_req *req, struct filter *ret, struct rt_err *err)
+{
+	static const char *const known[] = { "limit", "after", "order", "q", "*status", "*tag", NULL };
 	const struct rt_target *t = &req->target;
 	const char *order = rt_target_param(t, "order");
+	struct rt_jobs_filter *f = &ret->f;
 
-	if (rt_target_only(t, known, err) < 0 || rt_target_int(t, "limit", 1, 100, &f->limit, err) < 0)
+	if (rt_target_only(t, known, err) < 0 || rt_target_int(t, "limit", 1, 100, &f->limit, err) < 0 ||
+	    parse_words_and_tags(t, ret, err) < 0)
 		return -1;
 	f->after = rt_target_param(t, "after");
 	if (f->after && !rt_id_is(f->after, "job"))
@@ -212,24 +259,18 @@ static int parse_filter(struct rt_req *req, struct rt_jobs_filter *f, const char
 	if (order && strcmp(order, "asc") != 0 && strcmp(order, "desc") != 0)
 		return rt_fail(err, RT_INVALID, "order must be asc or desc (got '%.64s')", order);
 	f->oldest_first = order && strcmp(order, "asc") == 0;
-	f->tags = tags;
 	for (size_t i = 0; i < t->param_count; i++) {
 		enum rt_job_status status;
 
-		if (strcmp(t->params[i].name, "status") == 0) {
-			if (rt_job_status_parse(t->params[i].value, &status) < 0)
-				return rt_fail(err, RT_INVALID,
-					       "status must be one of validating, queued, running, pausing, "
-					       "paused, cancelling, succeeded, "
-					       "failed, cancelled (got '%.64s')",
-					       t->params[i].value);
-			f->statuses |= 1U << status;
-		} else if (strcmp(t->params[i].name, "tag") == 0) {
-			if (f->tag_count == RT_JOBS_FILTER_TAGS)
-				return rt_fail(err, RT_INVALID, "tag may be given at most %d times",
-					       RT_JOBS_FILTER_TAGS);
-			tags[f->tag_count++] = t->params[i].value;
-		}
+		if (strcmp(t->params[i].name, "status") != 0)
+			continue;
+		if (rt_job_status_parse(t->params[i].value, &status) < 0)
+			return rt_fail(err, RT_INVALID,
+				       "status must be one of validating, queued, running, pausing, "
+				       "paused, cancelling, succeeded, "
+				       "failed, cancelled (got '%.64s')",
+				       t->params[i].value);
+		f->statuses |= 1U << status;
 	}
 	return 0;
 }
@@ -254,21 +295,41 @@ static void add_job(void *arg, const struct rt_job *job)
 
 int rt_route_jobs_list(struct rt_req *req, struct rt_err *err)
 {
-	const char *tags[RT_JOBS_FILTER_TAGS];
-	struct rt_jobs_filter filter = { .limit = 20 };
+	struct filter filter = { .f.limit = 20 };
 	struct page page = { .more = false };
 	int rc;
 
-	if (parse_filter(req, &filter, tags, err) < 0)
+	if (parse_filter(req, &filter, err) < 0)
 		return -1;
-	page.limit = (size_t)filter.limit++; /* one more shows that there is more */
+	page.limit = (size_t)filter.f.limit++; /* one more shows that there is more */
 	rt_render_list_begin(&page.list);
-	rc = rt_store_jobs_list(req->server->store, &filter, add_job, &page, err);
+	rc = rt_store_jobs_list(req->server->store, &filter.f, add_job, &page, err);
 	rt_render_list_end(&page.list, page.more);
 	if (rc == 0)
 		rc = rt_answer_json(req, 200, &page.list.out, err);
 	rt_buf_release(&page.list.out);
 	return rc;
+}
+
+int rt_route_jobs_counts(struct rt_req *req, struct rt_err *err)
+{
+	static const char *const known[] = { "q", "*tag", NULL };
+	struct filter filter = { .f.limit = 0 };
+	int64_t counts[RT_JOB_STATUS_COUNT], total = 0;
+	struct rt_buf body = RT_BUF_INIT;
+
+	if (rt_target_only(&req->target, known, err) < 0 ||
+	    parse_words_and_tags(&req->target, &filter, err) < 0 ||
+	    rt_store_jobs_counts(req->server->store, &filter.f, counts, err) < 0)
+		return -1;
+	rt_buf_str(&body, "{\"object\":\"job.counts\",\"status\":{");
+	for (int i = 0; i < RT_JOB_STATUS_COUNT; i++) {
+		total += counts[i];
+		rt_buf_fmt(&body, "%s\"%s\":%lld", i ? "," : "", rt_job_status_word((enum rt_job_status)i),
+			   (long long)counts[i]);
+	}
+	rt_buf_fmt(&body, "},\"total\":%lld}", (long long)total);
+	return rt_answer_json(req, 200, &body, err);
 }
 
 /* ---- /v1/jobs/{id} ---- */

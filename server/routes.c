@@ -6,6 +6,7 @@
 const struct rt_route rt_routes[] = {
 	{ "POST", "/v1/jobs", rt_route_jobs_post, RT_SPEC_BODY_MAX, JSON },
 	{ "GET", "/v1/jobs", rt_route_jobs_list, 0, NULL },
+	{ "GET", "/v1/jobs:counts", rt_route_jobs_counts, 0, NULL },
 	{ "POST", "/v1/jobs:validate", rt_route_jobs_validate, RT_SPEC_BODY_MAX, JSON },
 	{ "GET", "/v1/jobs/{}", rt_route_job_get, 0, NULL },
 	{ "DELETE", "/v1/jobs/{}", rt_route_job_delete, 0, NULL },
@@ -13,6 +14,8 @@ const struct rt_route rt_routes[] = {
 
 	{ "GET", "/v1/jobs/{}/events", rt_route_job_events, 0, NULL },
 	{ "GET", "/v1/jobs/{}/epochs", rt_route_job_epochs, 0, NULL },
+	{ "GET", "/v1/jobs/{}/steps", rt_route_job_steps, 0, NULL },
+	{ "GET", "/v1/jobs/{}/evaluations/{}", rt_route_job_evaluation, 0, NULL },
 	{ "GET", "/v1/jobs/{}/logs", rt_route_job_logs, 0, NULL },
 	{ "GET", "/v1/events", rt_route_events, 0, NULL },
 
@@ -27,5 +30,14 @@ const struct rt_route rt_routes[] = {
 	{ "GET", "/readyz", rt_route_readyz, 0, NULL },
 	{ "GET", "/version", rt_route_version, 0, NULL },
 	{ "GET", "/openapi.json", rt_route_openapi, 0, NULL },
+
+	{ "GET", "", rt_route_web_page, 0, NULL }, /* the root */
+	{ "GET", "/jobs", rt_route_web_page, 0, NULL },
+	{ "GET", "/jobs/{*}", rt_route_web_page, 0, NULL },
+	{ "GET", "/new", rt_route_web_page, 0, NULL },
+	{ "GET", "/compare", rt_route_web_page, 0, NULL },
+	{ "GET", "/temperature", rt_route_web_page, 0, NULL },
+	{ "GET", "/favicon.svg", rt_route_web_file, 0, NULL },
+	{ "GET", "/assets/{}", rt_route_web_file, 0, NULL },
 	{ 0 },
 };

@@ -12,12 +12,15 @@ extern const struct rt_route rt_routes[];
 
 int rt_route_jobs_post(struct rt_req *req, struct rt_err *err);
 int rt_route_jobs_list(struct rt_req *req, struct rt_err *err);
+int rt_route_jobs_counts(struct rt_req *req, struct rt_err *err);
 int rt_route_jobs_validate(struct rt_req *req, struct rt_err *err);
 int rt_route_job_get(struct rt_req *req, struct rt_err *err);
 int rt_route_job_delete(struct rt_req *req, struct rt_err *err);
 int rt_route_job_cancel(struct rt_req *req, struct rt_err *err);
 
 int rt_route_job_events(struct rt_req *req, struct rt_err *err);
+int rt_route_job_steps(struct rt_req *req, struct rt_err *err);
+int rt_route_job_evaluation(struct rt_req *req, struct rt_err *err);
 int rt_route_job_epochs(struct rt_req *req, struct rt_err *err);
 int rt_route_job_logs(struct rt_req *req, struct rt_err *err);
 int rt_route_events(struct rt_req *req, struct rt_err *err);
@@ -33,5 +36,8 @@ int rt_route_healthz(struct rt_req *req, struct rt_err *err);
 int rt_route_readyz(struct rt_req *req, struct rt_err *err);
 int rt_route_version(struct rt_req *req, struct rt_err *err);
 int rt_route_openapi(struct rt_req *req, struct rt_err *err);
+
+int rt_route_web_page(struct rt_req *req, struct rt_err *err);
+int rt_route_web_file(struct rt_req *req, struct rt_err *err);
 
 #endif

@@ -136,13 +136,14 @@ void rt_job_release(struct rt_job *job)
 }
 
 /* The statement's text and values follow the filter; both go through this one list of conditions. */
-static sqlite3_stmt *list_statement(struct rt_store *st, const struct rt_jobs_filter *f, struct rt_err *err)
+sqlite3_stmt *rt_store_jobs_select(struct rt_store *st, const char *what, const struct rt_jobs_filter *f,
+				   const char *tail, struct rt_err *err)
 {
 	struct rt_buf sql = RT_BUF_INIT;
 	sqlite3_stmt *stmt = NULL;
 	int at = 1, rc = SQLITE_OK;
 
-	rt_buf_str(&sql, "SELECT " COLUMNS " FROM jobs WHERE 1");
+	rt_buf_fmt(&sql, "%s FROM jobs WHERE 1", what);
 	if (f->statuses) {
 		rt_buf_str(&sql, " AND status IN (''");
 		for (int i = 0; i < RT_JOB_STATUS_COUNT; i++) {
@@ -153,9 +154,16 @@ static sqlite3_stmt *list_statement(struct rt_store *st, const struct rt_jobs_fi
 	}
 	for (size_t i = 0; i < f->tag_count; i++)
 		rt_buf_str(&sql, " AND id IN (SELECT job_id FROM job_tags WHERE tag = ?)");
+	for (size_t i = 0; i < f->word_count; i++)
+		rt_buf_fmt(&sql, "%s instr(words, lower(?)) > 0%s",
+			   i ? " AND" : " AND id IN (SELECT job_id FROM job_search WHERE",
+			   i + 1 < f->word_count ? "" : ")");
 	if (f->after)
 		rt_buf_fmt(&sql, " AND id %c ?", f->oldest_first ? '>' : '<');
-	rt_buf_fmt(&sql, " ORDER BY id %s LIMIT ?", f->oldest_first ? "ASC" : "DESC");
+	if (tail)
+		rt_buf_fmt(&sql, " %s", tail);
+	else
+		rt_buf_fmt(&sql, " ORDER BY id %s LIMIT ?", f->oldest_first ? "ASC" : "DESC");
 	if (rt_buf_check(&sql, err) == 0)
 		stmt = rt_sql_once(st, err, sql.data);
 	rt_buf_release(&sql);
@@ -163,9 +171,11 @@ static sqlite3_stmt *list_statement(struct rt_store *st, const struct rt_jobs_fi
 		return NULL;
 	for (size_t i = 0; i < f->tag_count && rc == SQLITE_OK; i++)
 		rc = sqlite3_bind_text(stmt, at++, f->tags[i], -1, SQLITE_STATIC);
+	for (size_t i = 0; i < f->word_count && rc == SQLITE_OK; i++)
+		rc = sqlite3_bind_text(stmt, at++, f->words[i], -1, SQLITE_STATIC);
 	if (f->after && rc == SQLITE_OK)
 		rc = sqlite3_bind_text(stmt, at++, f->after, -1, SQLITE_STATIC);
-	if (rc == SQLITE_OK)
+	if (!tail && rc == SQLITE_OK)
 		rc = sqlite3_bind_int64(stmt, at, f->limit);
 	if (rc != SQLITE_OK) {
 		rt_sql_done(st, stmt);
@@ -178,7 +188,7 @@ static sqlite3_stmt *list_statement(struct rt_store *st, const struct rt_jobs_fi
 int rt_store_jobs_list(struct rt_store *st, const struct rt_jobs_filter *filter,
 		       void (*each)(void *arg, const struct rt_job *job), void *arg, struct rt_err *err)
 {
-	sqlite3_stmt *stmt = list_statement(st, filter, err);
+	sqlite3_stmt *stmt = rt_store_jobs_select(st, "SELECT " COLUMNS, filter, NULL, err);
 	struct rt_job job;
 	int rc;
 

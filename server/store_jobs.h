@@ -45,11 +45,17 @@ struct rt_jobs_filter {
 	unsigned statuses;	 /* bit per enum rt_job_status; 0: all */
 	const char *const *tags; /* a job must have them all */
 	size_t tag_count;	 /* up to RT_JOBS_FILTER_TAGS */
-	const char *after;	 /* an id, or NULL */
+	const char *const
+		*words; /* its id, name, models, data set and tags must hold them all; case (ASCII) is one */
+	size_t word_count;
+	const char *after; /* an id, or NULL */
 	bool oldest_first;
 	int64_t limit;
 };
 #define RT_JOBS_FILTER_TAGS 16
+/* For store_*.c: "SELECT what FROM jobs" under the filter, with its order and limit, or with `tail` in their place. */
+sqlite3_stmt *rt_store_jobs_select(struct rt_store *st, const char *what, const struct rt_jobs_filter *filter,
+				   const char *tail, struct rt_err *err);
 /* Calls each() for every job in order; the job and its strings are borrowed for that call. */
 int rt_store_jobs_list(struct rt_store *st, const struct rt_jobs_filter *filter,
 		       void (*each)(void *arg, const struct rt_job *job), void *arg, struct rt_err *err);

@@ -176,7 +176,8 @@ static struct rt_stream *new_stream(struct rt_streams *owner, struct rt_req *req
 		memcpy(s->jobs, start->jobs, start->job_count * sizeof *s->jobs);
 		s->job_count = start->job_count;
 	}
-	rt_buf_str(&s->out, "retry: 3000\n\n");
+	/* The id goes first: a client that is cut off before the first event goes on from here too. */
+	rt_buf_fmt(&s->out, "retry: 3000\nid: %lld\n\n", (long long)start->after);
 	if (start->snapshot) {
 		rt_buf_str(&s->out, "event: reset\ndata: {\"reason\":\"unknown_event_id\",\"snapshot\":");
 		add_line(&s->out, start->snapshot);

@@ -128,6 +128,9 @@ class Run:
         data = {"epoch": self.epoch, "step": self.step, "train_loss": loss, "train_ce_loss": loss, "train_kd_loss": loss, "eval_loss": loss,
                 "eval_ce_loss": loss, "eval_kd_loss": loss, "eval_accuracy": accuracy, "learning_rate": 0.001, "samples_per_s": 1000.5,
                 "seconds": 0.01, "eta_s": 0.5, "best": best}
+        self.tell("eval.classes", {"epoch": self.epoch, "rows": 10, "correct": 6, "agreed": 7, "classes_total": 3, "classes": [
+            {"label": "greet", "count": 6, "predicted": 5, "correct": 4}, {"label": "part \u00fc", "count": 4, "predicted": 5, "correct": 2},
+            {"label": "none", "count": 0, "predicted": 0, "correct": 0}], "confused": [{"label": "greet", "predicted": "part \u00fc", "count": 2}]})
         self.tell("epoch.completed", data)
         self.nan = False
         self.checkpoint(accuracy, best, {"eval_accuracy": accuracy, "eval_loss": loss})

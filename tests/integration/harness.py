@@ -312,13 +312,12 @@ class Stream:
                 assert colon and name in ("id", "event", "data", "retry") and name not in fields, line
                 fields[name] = value
             elif fields:
-                if set(fields) == {"retry"}:
-                    assert fields["retry"] == "3000" and not self.retry
+                if "retry" in fields:  # the first frame: where the stream begins
+                    assert set(fields) == {"retry", "id"} and fields["retry"] == "3000" and not self.retry
+                    assert re.fullmatch("[0-9]+", fields["id"])
                     self.retry += 1
                     fields = {}
                     continue
-                if fields.pop("retry", None):
-                    self.retry += 1
                 return self.check(Frame(fields))
 
     @staticmethod

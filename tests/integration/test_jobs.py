@@ -54,13 +54,13 @@ def test_events_tell_the_life_in_order(client, server):
     followed = client.follow(job["id"])
     listed = client.get(f"/v1/jobs/{job['id']}/events?limit=1000").json
     assert listed["data"] == followed and not listed["has_more"]
-    assert types(followed) == ["job.queued", "job.running", "run.started", "run.phase", "train.progress", "train.progress", "epoch.completed",
-                               "checkpoint.written", "run.succeeded", "job.succeeded"]
+    assert types(followed) == ["job.queued", "job.running", "run.started", "run.phase", "train.progress", "train.progress", "eval.classes",
+                               "epoch.completed", "checkpoint.written", "run.succeeded", "job.succeeded"]
     seqs = [e["seq"] for e in followed]
     assert seqs == sorted(set(seqs))
     assert all(e["job_id"] == job["id"] for e in followed)
     assert [e["run_id"] is None for e in followed][:2] == [True, False] or followed[0]["run_id"] is None
-    epoch = followed[6]
+    epoch = followed[7]
     row = client.get(f"/v1/jobs/{job['id']}/epochs").json["data"][0]
     assert row["event_seq"] == epoch["seq"] and {k: row[k] for k in epoch["data"]} == epoch["data"]
 

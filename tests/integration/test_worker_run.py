@@ -85,12 +85,25 @@ def test_a_run_tells_its_story_in_order(done):
     _, events = done
     kinds = [e["type"] for e in events if e["type"] not in ("log", "train.progress", "teacher.progress", "run.phase")]
     assert kinds[:5] == ["run.started", "data.loaded", "model.loaded", "model.loaded", "teacher.completed"]
-    assert kinds[5:7] == ["epoch.completed", "checkpoint.written"]
+    assert kinds[5:8] == ["eval.classes", "epoch.completed", "checkpoint.written"]
     assert kinds[-1] == "run.succeeded"
     assert [p["phase"] for p in of_type(events, "run.phase")][:4] == ["validating", "caching_teacher", "training", "evaluating"]
     started = of_type(events, "run.started")[0]
     assert started["threads"] == 2 and started["seed"] == 7 and started["precision"] == "fp32"
     assert started["spec"]["alpha"] == 0.5
+
+
+def test_counts_by_class_add_up_to_the_accuracy(done):
+    """Of the same evaluation: the counts must say what epoch.completed says."""
+    for classes, epoch in zip(of_type(done[1], "eval.classes"), of_type(done[1], "epoch.completed"), strict=True):
+        assert classes["epoch"] == epoch["epoch"] and classes["classes_total"] == len(classes["classes"])
+        assert classes["correct"] / classes["rows"] == pytest.approx(epoch["eval_accuracy"], abs=1e-12)
+        assert sum(c["count"] for c in classes["classes"]) == sum(c["predicted"] for c in classes["classes"]) == classes["rows"]
+        assert sum(c["correct"] for c in classes["classes"]) == classes["correct"]
+        wrong = classes["rows"] - classes["correct"]
+        assert sum(p["count"] for p in classes["confused"]) == wrong or len(classes["confused"]) == 50
+        assert 0 <= classes["agreed"] <= classes["rows"]
+        assert all(p["label"] != p["predicted"] for p in classes["confused"])
 
 
 def test_the_teacher_is_asked_once(done):

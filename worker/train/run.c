@@ -53,6 +53,7 @@ struct run {
 	int64_t recent_rows, recent_steps;
 	double recent_s;
 	double step_s, eval_s; /* seconds a step (smoothed), an evaluation; 0: not known yet */
+	int64_t evaluating;    /* the epoch that is evaluated */
 };
 
 /* A number, or null when it is none. */
@@ -341,8 +342,19 @@ static int on_step(void *ctx, const struct rt_step *s, struct rt_err *err)
 
 static int on_evaluating(void *ctx, int64_t epoch, struct rt_err *err)
 {
-	(void)epoch;
-	return enter(ctx, "evaluating", err);
+	struct run *r = ctx;
+
+	r->evaluating = epoch;
+	return enter(r, "evaluating", err);
+}
+
+static int on_answers(void *ctx, const struct rt_answers *a, struct rt_err *err)
+{
+	struct run *r = ctx;
+	json_t *data = rt_classes_json(a, (const char *const *)r->setup->labels, r->setup->label_count,
+				       r->evaluating, err);
+
+	return data ? tell(r, "eval.classes", data, err, "") : -1;
 }
 
 static int tell_epoch(struct run *r, const struct rt_epoch *e, struct rt_err *err)
@@ -570,7 +582,7 @@ static int train(struct run *r, struct rt_err *err)
 	struct rt_train_options o = train_options(&r->spec);
 	struct rt_train_split train = { &r->setup->train, r->soft.logits, r->soft.of[0] };
 	struct rt_train_split validation = { &r->setup->validation, r->soft.logits, r->soft.of[1] };
-	struct rt_train_hooks hooks = { r, on_step, on_evaluating, on_epoch, should_go_on };
+	struct rt_train_hooks hooks = { r, on_step, on_evaluating, on_epoch, should_go_on, on_answers };
 
 	if (open_outputs(r, err) < 0 ||
 	    rt_trainer_open(r->setup->student.model, &o, &train, &validation, &r->trainer, err) < 0)

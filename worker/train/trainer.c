@@ -291,6 +291,30 @@ static int tick(void *ctx, size_t done, size_t total, struct rt_err *err)
 	return hooks && hooks->tick ? hooks->tick(hooks->ctx, err) : 0;
 }
 
+/* Hands what was said to the hook: the highest logit of student and teacher in each row. */
+static int tell_answers(const struct rt_trainer *t, const struct rt_train_split *split, const float *logits,
+			const struct rt_train_hooks *hooks, struct rt_err *err)
+{
+	size_t classes = rt_model_label_count(t->model), n = split->rows->n;
+	int32_t *said;
+	int rc;
+
+	if (!hooks || !hooks->answers)
+		return 0;
+	said = reallocarray(NULL, n, 2 * sizeof *said);
+	if (!said)
+		return rt_fail(err, RT_NO_MEMORY, "no memory to evaluate %zu rows", n);
+	for (size_t i = 0; i < n; i++) {
+		said[i] = (int32_t)rt_argmax(logits + i * classes, classes);
+		said[n + i] = split->soft ? (int32_t)rt_argmax(soft_row(split, i, classes), classes) : -1;
+	}
+	rc = hooks->answers(
+		hooks->ctx,
+		&(struct rt_answers){ n, split->rows->labels, said, split->soft ? said + n : NULL }, err);
+	free(said);
+	return rc;
+}
+
 int rt_trainer_evaluate(struct rt_trainer *t, const struct rt_train_split *split,
 			const struct rt_train_hooks *hooks, struct rt_eval *ret, struct rt_err *err)
 {
@@ -322,7 +346,7 @@ int rt_trainer_evaluate(struct rt_trainer *t, const struct rt_train_split *split
 	ret->loss = (t->o.alpha > 0 ? t->o.alpha * ret->ce_loss : 0) +
 		    (t->o.alpha < 1 ? (1 - t->o.alpha) * ret->kd_loss : 0);
 	ret->seconds = rt_clock_monotonic_s() - start;
-	rc = 0;
+	rc = tell_answers(t, split, logits, hooks, err);
 out:
 	free(logits);
 	return rc;

@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "worker/train/classes.h"
 #include "worker/train/plan.h"
 #include "worker/train/rows.h"
 #include "worker/train/schedule.h"
@@ -86,6 +87,8 @@ struct rt_train_hooks {
 	int (*evaluating)(void *ctx, int64_t epoch, struct rt_err *err); /* an evaluation begins */
 	int (*epoch)(void *ctx, const struct rt_epoch *epoch, struct rt_err *err);
 	int (*tick)(void *ctx, struct rt_err *err); /* between batches: the place to stop */
+	int (*answers)(void *ctx, const struct rt_answers *a,
+		       struct rt_err *err); /* what an evaluation said */
 };
 
 struct rt_trainer;

@@ -36,6 +36,8 @@ int rt_added_add(struct rt_added *a, struct rt_added_token token, const struct r
 
 	if (token.len == 0)
 		return 0;
+	if (rt_vocab_check_piece(token.content, token.len, err) < 0)
+		return -1;
 	if (a->next_id < 0)
 		a->next_id = (int32_t)model->vocab.n;
 	if (known >= 0) { /* the last word counts */

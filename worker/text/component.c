@@ -1,6 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "worker/text/component.h"
 
+/* JSON is nested 2048 deep at most: Jansson's own limit. */
+static size_t count_parts(const json_t *json)
+{
+	static const char *const lists[] = { "normalizers", "pretokenizers", "processors" };
+	size_t n = 1;
+
+	for (size_t k = 0; k < sizeof lists / sizeof *lists; k++) {
+		const json_t *list = json_object_get(json, lists[k]);
+
+		for (size_t i = 0; i < json_array_size(list); i++)
+			n += count_parts(json_array_get(list, i));
+	}
+	return n;
+}
+
+int rt_component_check_parts(const json_t *json, const char *what, struct rt_err *err)
+{
+	size_t n = count_parts(json);
+
+	if (n > RT_COMPONENT_PARTS)
+		return rt_fail(err, RT_UNSUPPORTED, "the %s has %zu parts, more than %d", what, n,
+			       RT_COMPONENT_PARTS);
+	return 0;
+}
+
 int rt_component_type(const json_t *json, const char *what, const char **ret, struct rt_err *err)
 {
 	const char *type = NULL;

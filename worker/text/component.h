@@ -6,7 +6,14 @@
 #include "base/json.h"
 #include "worker/text/regex.h"
 
-enum { RT_COMPONENT_DEPTH = 16 }; /* sequences in sequences */
+enum {
+	RT_COMPONENT_DEPTH = 16, /* sequences in sequences */
+	RT_COMPONENT_PARTS =
+		256 /* of all sequences of one kind together: each part takes time for each text */
+};
+
+/* Refuses a component with too many parts. json: borrowed, NULL or null is fine. what: "normalizer", for messages. */
+int rt_component_check_parts(const json_t *json, const char *what, struct rt_err *err);
 
 /* The component's "type"; what: "normalizer", for messages. */
 int rt_component_type(const json_t *json, const char *what, const char **ret, struct rt_err *err);

@@ -41,7 +41,8 @@ int rt_unigram_read(struct rt_wordmodel *m, const json_t *json, struct rt_err *e
 		if (json_array_size(pair) != 2 || !json_is_string(piece) || !json_is_number(score))
 			return rt_fail(err, RT_INVALID, "entry %zu of the vocabulary must be [piece, score]",
 				       i);
-		if (rt_vocab_add(&m->vocab, json_string_value(piece), json_string_length(piece), (int32_t)i,
+		if (rt_vocab_check_piece(json_string_value(piece), json_string_length(piece), err) < 0 ||
+		    rt_vocab_add(&m->vocab, json_string_value(piece), json_string_length(piece), (int32_t)i,
 				 true, err) < 0)
 			return -1;
 		if (json_string_length(piece) > 0 &&

@@ -8,6 +8,7 @@
 #include "worker/text/tokenizer.h"
 #include "worker/text/unicode.h"
 
+enum { SPECIAL_MAX = 1000 }; /* each is added to every text */
 enum kind { SEQUENCE, BERT, ROBERTA, BYTE_LEVEL, TEMPLATE };
 
 /* A place in a template: the text, the pair, or special tokens. */
@@ -265,13 +266,25 @@ static int read_postprocessor(const json_t *json, int depth, size_t *templates, 
 
 int rt_postprocessor_new(const json_t *json, struct rt_postprocessor **ret, struct rt_err *err)
 {
-	size_t templates = 0;
+	struct rt_postprocessor *p = NULL;
+	size_t templates = 0, added;
 
 	if (!json || json_is_null(json)) {
 		*ret = NULL;
 		return 0;
 	}
-	return read_postprocessor(json, 0, &templates, ret, err);
+	if (read_postprocessor(json, 0, &templates, &p, err) < 0)
+		return -1;
+	added = rt_postprocessor_added(p, true) + rt_postprocessor_added(p, false);
+	if (added > SPECIAL_MAX) {
+		rt_postprocessor_free(p);
+		return rt_fail(
+			err, RT_UNSUPPORTED,
+			"the post-processor adds %zu special tokens to a text and a pair, more than %d",
+			added, SPECIAL_MAX);
+	}
+	*ret = p;
+	return 0;
 }
 
 size_t rt_postprocessor_added(const struct rt_postprocessor *p, bool pair)

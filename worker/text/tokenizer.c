@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "worker/text/component.h"
 #include "worker/text/legacy.h"
 #include "worker/text/parts.h"
 #include "worker/text/unicode.h"
@@ -115,7 +116,10 @@ int rt_tokenizer_read(struct rt_tokenizer *tok, const json_t *json, struct rt_er
 		return rt_fail(err, RT_UNSUPPORTED, "unknown version '%s'", version);
 	if (!json_object_get(json, "model"))
 		return rt_fail(err, RT_INVALID, "the tokenizer has no model");
-	if (rt_normalizer_new(json_object_get(json, "normalizer"), &tok->normalizer, err) < 0 ||
+	if (rt_component_check_parts(json_object_get(json, "normalizer"), "normalizer", err) < 0 ||
+	    rt_component_check_parts(json_object_get(json, "pre_tokenizer"), "pre-tokenizer", err) < 0 ||
+	    rt_component_check_parts(json_object_get(json, "post_processor"), "post-processor", err) < 0 ||
+	    rt_normalizer_new(json_object_get(json, "normalizer"), &tok->normalizer, err) < 0 ||
 	    rt_pretokenizer_new(json_object_get(json, "pre_tokenizer"), &tok->pretokenizer, err) < 0 ||
 	    rt_postprocessor_new(json_object_get(json, "post_processor"), &tok->postprocessor, err) < 0 ||
 	    rt_wordmodel_new(json_object_get(json, "model"), &tok->model, err) < 0 ||

@@ -107,6 +107,14 @@ int rt_vocab_add(struct rt_vocab *v, const char *text, size_t len, int32_t id, b
 	return 0;
 }
 
+int rt_vocab_check_piece(const char *text, size_t len, struct rt_err *err)
+{
+	if (len <= RT_VOCAB_PIECE_MAX)
+		return 0;
+	return rt_fail(err, RT_UNSUPPORTED, "the token '%.60s…' has %zu bytes, more than %d", text, len,
+		       RT_VOCAB_PIECE_MAX);
+}
+
 int32_t rt_vocab_find_hashed(const struct rt_vocab *v, uint64_t finished, const char *prefix,
 			     size_t prefix_len, const char *rest, size_t rest_len)
 {

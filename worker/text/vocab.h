@@ -33,6 +33,10 @@ void rt_vocab_release(struct rt_vocab *v);
  * then a later entry with the same string hides the earlier one, and ids are not looked at. */
 int rt_vocab_add(struct rt_vocab *v, const char *text, size_t len, int32_t id, bool same_text,
 		 struct rt_err *err);
+#define RT_VOCAB_PIECE_MAX 2048
+/* Refuses a piece of more bytes than that, RT_UNSUPPORTED: where pieces are looked for from each byte of a text, a long one
+ * may be walked along from each. The longest known are a few hundred bytes. */
+int rt_vocab_check_piece(const char *text, size_t len, struct rt_err *err);
 int32_t rt_vocab_find(const struct rt_vocab *v, const char *text, size_t len); /* index, or -1 */
 int32_t rt_vocab_find_id(const struct rt_vocab *v, int32_t id);		       /* index, or -1 */
 const char *rt_vocab_text(const struct rt_vocab *v, int32_t index,

@@ -85,6 +85,8 @@ static int read_vocab(struct rt_wordmodel *m, const json_t *json, struct rt_err 
 		    json_integer_value(id) > RT_TOKENIZER_ID_MAX)
 			return rt_fail(err, RT_INVALID, "the id of '%.*s' must be an integer from 0 to %d",
 				       len > 60 ? 60 : (int)len, key, RT_TOKENIZER_ID_MAX);
+		if (m->kind == RT_WORDPIECE && rt_vocab_check_piece(key, len, err) < 0)
+			return -1;
 		if (rt_vocab_add(&m->vocab, key, len, (int32_t)json_integer_value(id), false, err) < 0)
 			return -1;
 	}

@@ -443,7 +443,21 @@ static void patterns_are_translated(void **state)
 		{ "[\\W]", NULL },
 		{ "a\\Kb", NULL },
 		{ "(?!x)", "(?!x)" },
-		{ "[[:alpha:]]", "[[:alpha:]]" },
+		{ "[[:punct:]x]", "[\\p{P}\\p{S}x]" },
+		{ "[[:nope:]]", NULL },
+		{ "[[:^alpha:]]", NULL },
+		{ "\\p{Han}", "[\\p{sc:han}]" },
+		{ "\\p{^Uppercase_Letter}", "[^\\p{Lu}]" },
+		{ "[\\P{l}]", "[\\P{L}]" },
+		{ "\\p{Emoji}", NULL },
+		{ "\\v", "\\x{B}" },
+		{ "\\X", NULL },
+		{ "a{1,3}+", "(?:a{1,3})+" }, /* no possessive interval in Ruby */
+		{ "x(a[b]){2}?y", "x(?:(a[b]){2})?y" },
+		{ "\xc3\xa4{,3}", "\xc3\xa4{0,3}" },
+		{ "\xc3\xa4{2,}+", "(?:\xc3\xa4{2,})+" },
+		{ "a{x}", "a{x}" },
+		{ "a++b*+c?+", "a++b*+c?+" },
 	};
 
 	(void)state;

@@ -10,7 +10,7 @@
 
 int rt_added_init(struct rt_added *a, struct rt_err *err)
 {
-	*a = (struct rt_added){ .next_id = -1, .max_id = -1 };
+	*a = (struct rt_added){ .next_id = -1, .max_id = -1, .empty = -1 };
 	rt_vocab_init(&a->by_content);
 	if (rt_trie_init(&a->raw, err) < 0 || rt_trie_init(&a->normal, err) < 0)
 		return -1;
@@ -47,6 +47,7 @@ int rt_added_add(struct rt_added *a, struct rt_added_token token, const struct r
 		old->lstrip = token.lstrip;
 		old->rstrip = token.rstrip;
 		old->normalized = token.normalized;
+		old->special = token.special;
 		return 0;
 	}
 	token.id = entry >= 0 ? model->vocab.entries[entry].id : a->next_id++;
@@ -89,7 +90,8 @@ static int read_token(const json_t *json, struct rt_added_token *ret, struct rt_
 	    rt_json_get_bool(json, "single_word", &ret->single_word, err) < 0 ||
 	    rt_json_get_bool(json, "lstrip", &ret->lstrip, err) < 0 ||
 	    rt_json_get_bool(json, "rstrip", &ret->rstrip, err) < 0 ||
-	    rt_json_get_bool(json, "normalized", &ret->normalized, err) < 0)
+	    rt_json_get_bool(json, "normalized", &ret->normalized, err) < 0 ||
+	    rt_json_get_bool(json, "special", &ret->special, err) < 0)
 		return -1;
 	if (id < 0 || id > RT_TOKENIZER_ID_MAX)
 		return rt_fail(err, RT_INVALID, "id must be from 0 to %d (got %lld)", RT_TOKENIZER_ID_MAX,
@@ -116,31 +118,45 @@ static int normal_content(const struct rt_added_token *token, const struct rt_no
 	return rc;
 }
 
+/* Makes a token that matches the normalized text findable. Of two that become the same the first keeps it. */
+static int add_normal(struct rt_added *a, int32_t index, const struct rt_normalizer *norm, struct rt_err *err)
+{
+	struct rt_added_token *token = &a->list[index];
+	struct rt_ntext text;
+	int32_t there;
+	int rc;
+
+	rt_ntext_init(&text, false, 64 * token->len + 4096);
+	rc = normal_content(token, norm, &text, err);
+	if (rc == 0 && text.len == 0) {
+		a->empty = a->empty < 0 ? index : a->empty;
+		a->normal_count++;
+	} else if (rc == 0 && rt_trie_longest(&a->normal, text.bytes, text.len, &there) != text.len) {
+		rc = rt_trie_add(&a->normal, text.bytes, text.len, index, err);
+		a->normal_count++;
+	}
+	rt_ntext_release(&text);
+	return rc < 0 ? rt_fail_in(err, "added token '%.60s'", token->content) : 0;
+}
+
 int rt_added_finish(struct rt_added *a, const struct rt_normalizer *norm, struct rt_err *err)
 {
-	for (size_t i = 0; i < a->n; i++) {
-		struct rt_ntext text;
-		int32_t there;
-		int rc = 0;
+	/* the special ones first, as the reference has them */
+	for (size_t pass = 0; pass < 2; pass++)
+		for (size_t i = 0; i < a->n; i++) {
+			const struct rt_added_token *token = &a->list[i];
 
-		if (!a->list[i].normalized) {
-			if (rt_trie_add(&a->raw, a->list[i].content, a->list[i].len, (int32_t)i, err) < 0)
-				return -1;
-			a->raw_count++;
-			continue;
+			if (token->special != (pass == 0))
+				continue;
+			if (token->normalized) {
+				if (add_normal(a, (int32_t)i, norm, err) < 0)
+					return -1;
+			} else {
+				if (rt_trie_add(&a->raw, token->content, token->len, (int32_t)i, err) < 0)
+					return -1;
+				a->raw_count++;
+			}
 		}
-		rt_ntext_init(&text, false, 64 * a->list[i].len + 4096);
-		rc = normal_content(&a->list[i], norm, &text, err);
-		/* two that become the same: the first keeps it */
-		if (rc == 0 && text.len > 0 &&
-		    rt_trie_longest(&a->normal, text.bytes, text.len, &there) != text.len) {
-			rc = rt_trie_add(&a->normal, text.bytes, text.len, (int32_t)i, err);
-			a->normal_count++;
-		}
-		rt_ntext_release(&text);
-		if (rc < 0)
-			return rt_fail_in(err, "added token '%.60s'", a->list[i].content);
-	}
 	return 0;
 }
 
@@ -207,35 +223,45 @@ static void add_piece(struct rt_pieces *out, size_t at, size_t first, size_t end
 	rt_pieces_add(out, (struct rt_piece){ (uint32_t)(at + first), (uint32_t)(at + end), 0, added });
 }
 
+/* The longest token at s[i], or the one that matches everywhere. */
+static bool find_at(const struct rt_trie *trie, int32_t empty, const char *s, size_t n, size_t i,
+		    int32_t *ret_which, size_t *ret_len)
+{
+	*ret_len =
+		i < n && trie->root[(unsigned char)s[i]] ? rt_trie_longest(trie, s + i, n - i, ret_which) : 0;
+	if (*ret_len == 0)
+		*ret_which = empty;
+	return *ret_len > 0 || empty >= 0;
+}
+
 void rt_added_split(const struct rt_added *a, bool normalized, const char *s, size_t n, size_t at,
 		    struct rt_pieces *out)
 {
 	const struct rt_trie *trie = normalized ? &a->normal : &a->raw;
-	size_t done = 0, i = 0;
+	const int32_t empty = normalized ? a->empty : -1;
+	size_t done = 0, i = 0, last = SIZE_MAX; /* last: where the last match ended */
 	size_t spaces_end = 0; /* s[i, spaces_end) is known to be white space: each byte is looked at once */
 
 	if ((normalized ? a->normal_count : a->raw_count) == 0)
-		i = n;
-	while (i < n) {
+		i = n + 1;
+	while (i <= n) {
 		int32_t which = -1;
-		size_t len =
-			trie->root[(unsigned char)s[i]] ? rt_trie_longest(trie, s + i, n - i, &which) : 0;
-		size_t first = i, end = i + len;
+		size_t first = i, len, end;
 		const struct rt_added_token *token;
+		unsigned step;
 
-		if (len == 0) {
+		if (!find_at(trie, empty, s, n, i, &which, &len) || (len == 0 && i == last)) {
 			i++;
+			while (empty >= 0 && i < n && !rt_uc_is_start(s[i]))
+				i++;
 			continue;
 		}
-		i = end; /* the search goes on behind the match, whatever becomes of it */
+		/* the search goes on behind the match, whatever becomes of it */
+		i = end = last = first + len;
 		token = &a->list[which];
-		if (token->single_word) {
-			unsigned step;
-
-			if (word_before(s, first) ||
-			    (end < n && rt_uc_in(&rt_uc_word, rt_uc_next(s + end, &step))))
-				continue;
-		}
+		if (token->single_word &&
+		    (word_before(s, first) || (end < n && rt_uc_in(&rt_uc_word, rt_uc_next(s + end, &step)))))
+			continue;
 		if (token->lstrip)
 			first = first > done ? spaces_before(s, done, first) : done;
 		if (token->rstrip) {

@@ -11,7 +11,7 @@ struct rt_added_token {
 	int32_t id;
 	char *content;
 	size_t len;
-	bool single_word, lstrip, rstrip, normalized;
+	bool single_word, lstrip, rstrip, normalized, special;
 };
 
 struct rt_added {
@@ -21,6 +21,7 @@ struct rt_added {
 	struct rt_trie raw,
 		normal; /* what matches the raw text, and the normalized one; values are indexes */
 	size_t raw_count, normal_count;
+	int32_t empty; /* the token of which the normalizer leaves nothing; -1: none */
 	int32_t next_id, max_id;
 };
 

@@ -135,20 +135,26 @@ static int count_chars(struct work *w, struct rt_err *err)
 	return 0;
 }
 
-/* Bytes of the original to code points; a range that begins behind the end stays as it is, as in the reference. */
+/* Which code point a byte of the original belongs to. */
+static int32_t char_of(const struct work *w, size_t byte)
+{
+	return w->chars ? (int32_t)w->chars[byte] : (int32_t)byte;
+}
+
+/* Bytes of the original to code points; what lies behind the end comes out as in the reference. */
 static void to_chars(const struct work *w, size_t first, size_t end, int32_t ret[2])
 {
 	ret[0] = (int32_t)first;
 	ret[1] = (int32_t)end;
-	if (!w->chars || first >= w->len)
+	if (first >= w->len)
 		return;
-	ret[0] = (int32_t)w->chars[first];
+	ret[0] = char_of(w, first);
 	if (end < w->len)
-		ret[1] = (int32_t)w->chars[end];
+		ret[1] = char_of(w, end);
 	else if (end == 0 || end - 1 >= w->len)
 		ret[1] = ret[0] + 2;
 	else
-		ret[1] = (int32_t)w->chars[end - 1] + 1;
+		ret[1] = char_of(w, end - 1) + 1;
 }
 
 static void set_offset(const struct work *w, const struct rt_piece *piece, size_t first, size_t end,

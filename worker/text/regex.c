@@ -2,7 +2,6 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "worker/text/regex.h"
 
-#include <ctype.h>
 #include <pcre2.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,121 +40,6 @@ void rt_matches_add(struct rt_matches *m, size_t first, size_t end, bool is_matc
 	}
 	if (!m->failed)
 		m->list[m->n++] = (struct rt_match){ first, end, is_match };
-}
-
-/* White space as Oniguruma's \s has it: PCRE2's also holds U+180E. And its complement, for use inside a class. */
-#define SPACE                                                                                                \
-	"\\x{9}-\\x{D}\\x{20}\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}" \
-	"\\x{3000}"
-#define NOT_SPACE                                                                                            \
-	"\\x{0}-\\x{8}\\x{E}-\\x{1F}\\x{21}-\\x{84}\\x{86}-\\x{9F}\\x{A1}-\\x{167F}\\x{1681}-\\x{1FFF}\\x{"  \
-	"200B}-\\x{2027}"                                                                                    \
-	"\\x{202A}-\\x{202E}\\x{2030}-\\x{205E}\\x{2060}-\\x{2FFF}\\x{3001}-\\x{10FFFF}"
-/* Alphabetic, marks, decimal digits, connectors */
-#define WORD                                                                                                 \
-	"\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{" \
-	"1F170}-\\x{1F189}"
-#define HEX "0-9A-Fa-f"
-
-/* The escape at p[0] == '\\' with something behind it. Returns how many bytes of the pattern it took, or -1. */
-static int translate_escape(const char *p, size_t left, bool in_class, struct rt_buf *out, struct rt_err *err)
-{
-	char c = p[1];
-	const char *set = NULL;
-	bool inverse = c == 'S' || c == 'W' || c == 'H';
-
-	if (c == 's' || c == 'S')
-		set = in_class && inverse ? NOT_SPACE : SPACE;
-	else if (c == 'w' || c == 'W')
-		set = WORD;
-	else if (c == 'h' || c == 'H')
-		set = HEX;
-	if (set) {
-		if (in_class && (c == 'W' || c == 'H'))
-			return rt_fail(err, RT_UNSUPPORTED, "\\%c inside a character class is not supported",
-				       c);
-		if (in_class)
-			rt_buf_str(out, set);
-		else
-			rt_buf_fmt(out, "[%s%s]", inverse ? "^" : "", set);
-		return 2;
-	}
-	if (c == 'd' || c == 'D') {
-		rt_buf_str(out, c == 'd' ? "\\p{Nd}" : "\\P{Nd}");
-		return 2;
-	}
-	if (c == 'u') { /* \uHHHH */
-		if (left < 6 || !isxdigit((unsigned char)p[2]) || !isxdigit((unsigned char)p[3]) ||
-		    !isxdigit((unsigned char)p[4]) || !isxdigit((unsigned char)p[5]))
-			return rt_fail(err, RT_INVALID, "\\u needs four hexadecimal digits");
-		rt_buf_fmt(out, "\\x{%.4s}", p + 2);
-		return 6;
-	}
-	if (strchr("CcKkgMyYGQE", c) && isalpha((unsigned char)c))
-		return rt_fail(err, RT_UNSUPPORTED, "\\%c is not supported", c);
-	rt_buf_add(out, p, 2);
-	return 2;
-}
-
-/* "(?" and what follows: option letters mean something else in Ruby. Returns bytes taken. */
-static size_t translate_group(const char *p, size_t left, struct rt_buf *out)
-{
-	size_t i = 2;
-
-	while (i < left && strchr("imx-", p[i]) && p[i])
-		i++;
-	if (i == 2 || i == left || (p[i] != ':' && p[i] != ')')) {
-		rt_buf_add(out, p, 2);
-		return 2;
-	}
-	for (size_t k = 0; k < i; k++)
-		rt_buf_char(out, p[k] == 'm' ? 's' : p[k]); /* Ruby's m lets the dot match a newline */
-	return i;
-}
-
-int rt_regex_translate(const char *pattern, size_t len, struct rt_buf *out, struct rt_err *err)
-{
-	bool in_class = false;
-	size_t class_start = 0;
-
-	for (size_t i = 0; i < len;) {
-		char c = pattern[i];
-		size_t left = len - i;
-
-		if (c == '\\' && left >= 2) {
-			int took = translate_escape(pattern + i, left, in_class, out, err);
-
-			if (took < 0)
-				return -1;
-			i += (size_t)took;
-			continue;
-		}
-		if (!in_class && c == '(' && left > 2 && pattern[i + 1] == '?') {
-			i += translate_group(pattern + i, left, out);
-			continue;
-		}
-		if (in_class && c == '[' && left > 1 && pattern[i + 1] == ':') {
-			const char *end = memmem(pattern + i, left, ":]", 2);
-
-			if (end) {
-				rt_buf_add(out, pattern + i, (size_t)(end + 2 - (pattern + i)));
-				i += (size_t)(end + 2 - (pattern + i));
-				continue;
-			}
-		}
-		if (in_class && (c == '[' || (c == '&' && left > 1 && pattern[i + 1] == '&')))
-			return rt_fail(err, RT_UNSUPPORTED,
-				       "a character class inside another is not supported");
-		if (!in_class && c == '[') {
-			in_class = true;
-			class_start = i + 1 + (left > 1 && pattern[i + 1] == '^');
-		} else if (in_class && c == ']' && i > class_start) {
-			in_class = false;
-		}
-		rt_buf_char(out, c);
-		i++;
-	}
-	return rt_buf_check(out, err);
 }
 
 static int compile(struct rt_regex *re, const char *pattern, size_t len, struct rt_err *err)

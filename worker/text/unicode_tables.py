@@ -51,6 +51,7 @@ def probe(path):
             unknown.add(c)
     lower = {c: [ord(x) for x in n.Lowercase().normalize_str(chr(c))] for c in CPS}
     han, unassigned = regex(r"\p{Han}"), regex(r"\p{Cn}")
+    alphabetic, lowercase = regex(r"\p{Alphabetic}"), regex(r"\p{Lowercase}")
     json.dump(dict(
         white=ranges(splits(p.WhitespaceSplit())), letter=ranges(regex(r"\p{L}")), number=ranges(regex(r"\p{N}")),
         word=ranges(c for c in CPS if len(p.Whitespace().pre_tokenize_str("a" + chr(c) + "a")) == 1),
@@ -58,14 +59,16 @@ def probe(path):
         control=ranges(gone(bert(clean_text=True))), nonspacing=ranges(gone(bert(strip_accents=True))),
         accent=ranges(gone(n.StripAccents())), unnormal=ranges(unknown),
         lower=[[c, v] for c, v in lower.items() if v != [c]],
-        kinds=[[c, "Cn" if c in unassigned else "Han" if c in han else u.category(chr(c))] for c in CPS if c >= 0x800 and u.category(chr(c)) != "Cn"],
+        kinds=[[c, "Cn" if c in unassigned else "Han" if c in han else u.category(chr(c)) + "a" * (c in alphabetic) + "l" * (c in lowercase)]
+               for c in CPS if c >= 0x800 and u.category(chr(c)) != "Cn"],
     ), open(path, "w"))
 
 
-STAND_INS = {  # by kind: three bytes of UTF-8, four bytes; all older than Unicode 9
-    "Lu": (0x1E00, 0x10400), "Ll": (0x1E01, 0x10428), "Lt": (0x1F88, 0x10400), "Lo": (0x0E01, 0x10000), "Lm": (0x10FC, 0x16B40),
-    "Mn": (0x1AB0, 0x10A01), "Mc": (0x1A55, 0x11000), "Nd": (0x0E50, 0x104A0), "No": (0x1369, 0x10107), "Nl": (0x2160, 0x10140),
-    "P": (0x2016, 0x10100), "S": (0x2100, 0x1F300), "Cf": (0x200B, 0x1BCA0), "Cn": (0xFDD0, 0x1FFFE), "Han": (0x4E00, 0x20000),
+STAND_INS = {  # by kind (a: alphabetic, l: lowercase): three bytes of UTF-8, four bytes; all older than Unicode 14, none an emoji
+    "Lua": (0x1E00, 0x10400), "Llal": (0x1E01, 0x10428), "Lta": (0x1F88, 0x10400), "Loa": (0x0E01, 0x10000), "Lma": (0x0E46, 0x16B40),
+    "Lmal": (0x1D2C, 0x16B40), "Mna": (0x1A56, 0x10A01), "Mn": (0x1AB0, 0x10A38), "Mca": (0x1A55, 0x11000), "Mc": (0x302E, 0x1D165),
+    "Nd": (0x0E50, 0x104A0), "No": (0x1369, 0x10107), "Nla": (0x2160, 0x10140), "Pd": (0x2010, 0x10EAD), "P": (0x2016, 0x10100),
+    "Sm": (0x2200, 0x1D6C1), "S": (0x2100, 0x1D300), "Cf": (0x200B, 0x1BCA0), "Cn": (0xFDD0, 0x1FFFE), "Han": (0x4E00, 0x20000),
 }
 
 
@@ -97,8 +100,8 @@ def write(path):
     print(f"}};\nconst struct rt_uc_cases rt_uc_lower_cases = {{ lower, {len(runs)} }};\n")
     new = []
     for c, kind in d["kinds"]:
-        if u.category(chr(c)) != "Cn":
-            continue
+        if u.category(chr(c)) == kind[:2] or (kind == "Han" and u.category(chr(c)) != "Cn"):
+            continue  # an old one, and still of the same category
         stand = STAND_INS.get(kind) or STAND_INS[kind[0]]
         s = stand[c > 0xFFFF]
         if new and new[-1][1] == c - 1 and new[-1][2] == s:

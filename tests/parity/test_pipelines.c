@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Small tokenizers of every component and option (pipelines.jsonl, made by pipelines_gen.py) against what the reference
- * library makes of the same texts; names in regular expressions
+ * library makes of the same texts; SentencePiece models (sentencepiece_gen.py); names in regular expressions
  * (classes_gen.py). test_pipelines FILE runs another file of that form, and says how much of it agrees. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 #include <sodium.h>
 
@@ -87,6 +88,65 @@ static void every_pipeline_gives_what_the_reference_gives(void **state)
 	rt_buf_release(&text);
 	print_message("pipelines: %zu of %zu cases, %zu tokenizers, %zu of them refused\n", cases - wrong,
 		      cases, lines, refused);
+	assert_true(cases > 0);
+	assert_int_equal(wrong, 0);
+}
+
+/* A folder with a SentencePiece model and a configuration, opened. */
+static struct rt_tokenizer *open_model(const json_t *row)
+{
+	char dir[] = "/tmp/rt-sentencepiece-XXXXXX", *config = json_dumps(json_object_get(row, "config"), 0),
+	     *path;
+	struct rt_buf from = RT_BUF_INIT, bytes = RT_BUF_INIT;
+	struct rt_tokenizer *tok = NULL;
+	struct rt_err err = RT_ERR_INIT;
+
+	rt_buf_fmt(&from, "%s/%s", SENTENCEPIECE_DIR, json_string_value(json_object_get(row, "model")));
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(rt_file_read(from.data, 1 << 20, &bytes, &err), 0);
+	path = rt_path_join(dir, json_string_value(json_object_get(row, "file")));
+	assert_int_equal(rt_file_write(path, bytes.data, bytes.len, &err), 0);
+	free(path);
+	path = rt_path_join(dir, "tokenizer_config.json");
+	assert_int_equal(rt_file_write(path, config, strlen(config), &err), 0);
+	free(path);
+	free(config);
+	if (rt_tokenizer_open(dir, &tok, &err) < 0)
+		print_message("%s\n", err.msg);
+	assert_int_equal(rt_dir_remove(dir, NULL), 0);
+	assert_non_null(tok);
+	rt_buf_release(&from);
+	rt_buf_release(&bytes);
+	return tok;
+}
+
+static void sentencepiece_models_give_what_their_converters_give(void **state)
+{
+	struct rt_buf text = RT_BUF_INIT;
+	struct rt_err err = RT_ERR_INIT;
+	size_t wrong = 0, cases = 0;
+	char *at, *end;
+
+	(void)state;
+	assert_int_equal(rt_file_read(PARITY_DIR "/sentencepiece.jsonl", 64u << 20, &text, &err), 0);
+	for (at = text.data; (end = memchr(at, '\n', (size_t)(text.data + text.len - at))); at = end + 1) {
+		json_t *row = rt_json_parse(at, (size_t)(end - at), &err), *c;
+		struct rt_tokenizer *tok;
+		size_t i;
+
+		assert_non_null(row);
+		print_message("%s\n", json_string_value(json_object_get(row, "name")));
+		tok = open_model(row);
+		json_array_foreach(json_object_get(row, "cases"), i, c)
+		{
+			wrong += !cases_check(tok, c, wrong < SHOWN, i);
+			cases++;
+		}
+		rt_tokenizer_close(tok);
+		json_decref(row);
+	}
+	rt_buf_release(&text);
+	print_message("sentencepiece: %zu of %zu cases\n", cases - wrong, cases);
 	assert_true(cases > 0);
 	assert_int_equal(wrong, 0);
 }
@@ -172,6 +232,7 @@ int main(int argc, char **argv)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_pipeline_gives_what_the_reference_gives),
+		cmocka_unit_test(sentencepiece_models_give_what_their_converters_give),
 		cmocka_unit_test(names_of_characters_mean_what_they_mean_there),
 	};
 

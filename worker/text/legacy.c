@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "worker/text/legacy_spm.h"
 #include "worker/text/legacy_tokens.h"
 #include "worker/text/legacy_vocab.h"
 #include "worker/text/tokenizer.h"
@@ -17,7 +18,8 @@
 static const struct family {
 	const char *classes[4], *model_types[4];
 	const char *files[2]; /* all of them must be there */
-	enum kind { BERT, BYTES, QWEN2 } kind;
+	enum kind { BERT, BYTES, QWEN2, SPM } kind;
+	enum rt_spm_family spm;
 	struct rt_role_defaults roles;
 } families[] = {
 	{ .classes = { "BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer" },
@@ -54,6 +56,30 @@ static const struct family {
 	  .roles = { .tokens = { [RT_EOS] = "<|endoftext|>",
 				 [RT_UNK] = "<|endoftext|>",
 				 [RT_PAD] = "<|endoftext|>" } } },
+	{ .classes = { "XLMRobertaTokenizer" },
+	  .model_types = { "xlm-roberta" },
+	  .files = { "sentencepiece.bpe.model" },
+	  .kind = SPM,
+	  .spm = RT_SPM_XLMR,
+	  .roles = { .tokens = { "<s>", "</s>", "<unk>", "</s>", "<pad>", "<s>", "<mask>" },
+		     .mask_lstrip = true,
+		     .frame = RT_FRAME_XLMR } },
+	{ .classes = { "AlbertTokenizer" },
+	  .model_types = { "albert" },
+	  .files = { "spiece.model" },
+	  .kind = SPM,
+	  .spm = RT_SPM_ALBERT,
+	  .roles = { .tokens = { "[CLS]", "[SEP]", "<unk>", "[SEP]", "<pad>", "[CLS]", "[MASK]" },
+		     .mask_lstrip = true,
+		     .frame = RT_FRAME_BERT } },
+	{ .classes = { "DebertaV2Tokenizer" },
+	  .model_types = { "deberta-v2" },
+	  .files = { "spm.model" },
+	  .kind = SPM,
+	  .spm = RT_SPM_DEBERTA,
+	  .roles = { .tokens = { "[CLS]", "[SEP]", "[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]" },
+		     .normalized = { [RT_UNK] = true },
+		     .frame = RT_FRAME_BERT } },
 };
 enum { FAMILIES = sizeof families / sizeof *families };
 
@@ -63,6 +89,7 @@ struct legacy {
 	json_t *config; /* tokenizer_config.json; an empty object when there is none */
 	struct rt_legacy_vocab vocab;
 	struct rt_legacy_tokens tokens;
+	json_t *normalizer, *pretokenizer; /* once they are known; new */
 };
 
 static int no_memory(struct rt_err *err)
@@ -161,6 +188,26 @@ static int read_text(const struct legacy *l, const char *name, struct rt_buf *ou
 	return rc;
 }
 
+static int read_spm(struct legacy *l, struct rt_err *err)
+{
+	struct rt_buf bytes = RT_BUF_INIT;
+	struct rt_legacy_spm spm = { .normalizer = NULL };
+	int rc = read_text(l, l->family->files[0], &bytes, err);
+
+	if (rc == 0) {
+		rc = rt_legacy_spm(l->family->spm, &l->tokens, rt_buf_text(&bytes), bytes.len, &spm, err);
+		if (rc < 0)
+			rt_fail_in(err, "%s", l->family->files[0]);
+	}
+	rt_buf_release(&bytes);
+	if (rc < 0)
+		return -1;
+	l->vocab = spm.vocab;
+	l->normalizer = spm.normalizer;
+	l->pretokenizer = spm.pretokenizer;
+	return 0;
+}
+
 static int read_vocab(struct legacy *l, struct rt_err *err)
 {
 	struct rt_buf text = RT_BUF_INIT;
@@ -169,6 +216,8 @@ static int read_vocab(struct legacy *l, struct rt_err *err)
 	size_t unk_len;
 	int rc = -1;
 
+	if (l->family->kind == SPM)
+		return read_spm(l, err);
 	rt_legacy_role(&l->tokens, RT_UNK, &unk, &unk_len);
 	if (l->family->kind == BERT) {
 		if (!unk) {
@@ -207,7 +256,7 @@ static int refuse(const struct legacy *l, const char *key, bool value, struct rt
 			   : 0;
 }
 
-static int bert_parts(const struct legacy *l, json_t **ret_normalizer, json_t **ret_pre, struct rt_err *err)
+static int bert_parts(struct legacy *l, struct rt_err *err)
 {
 	bool lower, chinese, strip;
 	const json_t *accents = json_object_get(l->config, "strip_accents");
@@ -217,12 +266,12 @@ static int bert_parts(const struct legacy *l, json_t **ret_normalizer, json_t **
 	    get_bool(l, "tokenize_chinese_chars", true, &chinese, err) < 0 ||
 	    get_bool(l, "strip_accents", false, &strip, err) < 0)
 		return -1;
-	*ret_normalizer =
+	l->normalizer =
 		json_pack("{s:s, s:b, s:b, s:o, s:b}", "type", "BertNormalizer", "clean_text", 1,
 			  "handle_chinese_chars", chinese, "strip_accents",
 			  json_is_boolean(accents) ? json_boolean(strip) : json_null(), "lowercase", lower);
-	*ret_pre = json_pack("{s:s}", "type", "BertPreTokenizer");
-	return *ret_normalizer && *ret_pre ? 0 : no_memory(err);
+	l->pretokenizer = json_pack("{s:s}", "type", "BertPreTokenizer");
+	return l->normalizer && l->pretokenizer ? 0 : no_memory(err);
 }
 
 static json_t *byte_level(bool prefix_space, bool trim, bool regex)
@@ -231,7 +280,7 @@ static json_t *byte_level(bool prefix_space, bool trim, bool regex)
 			 "trim_offsets", trim, "use_regex", regex);
 }
 
-static int byte_parts(const struct legacy *l, json_t **ret_normalizer, json_t **ret_pre, struct rt_err *err)
+static int byte_parts(struct legacy *l, struct rt_err *err)
 {
 	bool space;
 
@@ -239,38 +288,36 @@ static int byte_parts(const struct legacy *l, json_t **ret_normalizer, json_t **
 	    get_bool(l, "add_prefix_space", false, &space, err) < 0)
 		return -1;
 	if (l->family->kind == QWEN2) {
-		*ret_normalizer = json_pack("{s:s}", "type", "NFC");
-		*ret_pre = json_pack("{s:s, s:[{s:s, s:{s:s}, s:s, s:b}, o]}", "type", "Sequence",
-				     "pretokenizers", "type", "Split", "pattern", "Regex", QWEN2_SPLIT,
-				     "behavior", "Isolated", "invert", 0, byte_level(space, false, false));
+		l->normalizer = json_pack("{s:s}", "type", "NFC");
+		l->pretokenizer =
+			json_pack("{s:s, s:[{s:s, s:{s:s}, s:s, s:b}, o]}", "type", "Sequence",
+				  "pretokenizers", "type", "Split", "pattern", "Regex", QWEN2_SPLIT,
+				  "behavior", "Isolated", "invert", 0, byte_level(space, false, false));
 	} else {
-		*ret_normalizer = json_null();
-		*ret_pre = byte_level(space, true, true);
+		l->normalizer = json_null();
+		l->pretokenizer = byte_level(space, true, true);
 	}
-	return *ret_normalizer && *ret_pre ? 0 : no_memory(err);
+	return l->normalizer && l->pretokenizer ? 0 : no_memory(err);
 }
 
 /* All of the tokenizer, from its parts. */
-static int build(const struct legacy *l, json_t **ret, struct rt_err *err)
+static int build(struct legacy *l, json_t **ret, struct rt_err *err)
 {
-	json_t *normalizer = NULL, *pre = NULL, *post;
+	enum kind kind = l->family->kind;
+	json_t *post;
 	bool space, trim, bytes = l->family->kind == BYTES;
 
 	if (get_bool(l, "add_prefix_space", false, &space, err) < 0 ||
 	    get_bool(l, "trim_offsets", true, &trim, err) < 0)
 		return -1;
-	if ((l->family->kind == BERT ? bert_parts(l, &normalizer, &pre, err)
-				     : byte_parts(l, &normalizer, &pre, err)) < 0) {
-		json_decref(normalizer);
-		json_decref(pre);
+	if (kind != SPM && (kind == BERT ? bert_parts(l, err) : byte_parts(l, err)) < 0)
 		return -1;
-	}
 	post = l->family->roles.frame == RT_FRAME_NONE /* as published: it does nothing */
 		       ? byte_level(bytes, false, bytes)
 		       : rt_legacy_frame(&l->tokens, bytes && trim, bytes && space);
-	*ret = json_pack("{s:s, s:O, s:o, s:o, s:o, s:O}", "version", "1.0", "added_tokens", l->tokens.added,
-			 "normalizer", normalizer, "pre_tokenizer", pre, "post_processor", post, "model",
-			 l->vocab.model);
+	*ret = json_pack("{s:s, s:O, s:O, s:O, s:o, s:O}", "version", "1.0", "added_tokens", l->tokens.added,
+			 "normalizer", l->normalizer, "pre_tokenizer", l->pretokenizer, "post_processor",
+			 post, "model", l->vocab.model);
 	return *ret ? 0 : no_memory(err);
 }
 
@@ -289,7 +336,7 @@ int rt_legacy_read(const char *dir, json_t **ret, struct rt_err *err)
 	}
 	if (choose_family(&l, model_config, err) < 0 ||
 	    rt_legacy_tokens_init(&l.tokens, dir, l.config, &l.family->roles, err) < 0 ||
-	    read_vocab(&l, err) < 0 || rt_legacy_tokens_add(&l.tokens, dir, l.vocab.ids, err) < 0 ||
+	    read_vocab(&l, err) < 0 || rt_legacy_tokens_add(&l.tokens, dir, &l.vocab, err) < 0 ||
 	    build(&l, &json, err) < 0)
 		goto out;
 	*ret = json;
@@ -297,6 +344,8 @@ int rt_legacy_read(const char *dir, json_t **ret, struct rt_err *err)
 out:
 	rt_legacy_tokens_release(&l.tokens);
 	rt_legacy_vocab_release(&l.vocab);
+	json_decref(l.normalizer);
+	json_decref(l.pretokenizer);
 	json_decref(l.config);
 	json_decref(model_config);
 	return rc;

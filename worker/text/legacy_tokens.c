@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "worker/text/legacy_vocab.h"
 #include "worker/text/tokenizer.h"
 
 static const char *const role_keys[RT_ROLES] = { "bos_token", "eos_token", "unk_token", "sep_token",
@@ -271,13 +272,32 @@ static int check_known(const struct rt_legacy_tokens *t, enum rt_role role, stru
 	return 0;
 }
 
-int rt_legacy_tokens_add(struct rt_legacy_tokens *t, const char *dir, const json_t *ids, struct rt_err *err)
+/* Tokens that the vocabulary itself wants to stay whole. */
+static int add_symbols(struct rt_legacy_tokens *t, const json_t *symbols, struct rt_err *err)
+{
+	const json_t *symbol;
+	size_t i;
+
+	json_array_foreach(symbols, i, symbol)
+	{
+		const json_t *content = json_object_get(symbol, "content");
+		const struct flags f = { .special = json_is_true(json_object_get(symbol, "special")) };
+
+		if (add_token(t, json_string_value(content), json_string_length(content), f, NULL, -1, err) <
+		    0)
+			return -1;
+	}
+	return 0;
+}
+
+int rt_legacy_tokens_add(struct rt_legacy_tokens *t, const char *dir, const struct rt_legacy_vocab *vocab,
+			 struct rt_err *err)
 {
 	json_t *decoder = json_object_get(t->config, "added_tokens_decoder"), *older = NULL;
 	int rc;
 
-	t->ids = ids;
-	t->next_id = json_object_size(ids);
+	t->ids = vocab->ids;
+	t->next_id = vocab->size;
 	t->added = json_array();
 	t->added_ids = json_object();
 	if (!t->added || !t->added_ids)
@@ -305,7 +325,7 @@ int rt_legacy_tokens_add(struct rt_legacy_tokens *t, const char *dir, const json
 		rc = add_extra(t, "additional_special_tokens", err);
 	if (rc == 0)
 		rc = add_extra(t, "extra_special_tokens", err);
-	return rc;
+	return rc < 0 ? -1 : add_symbols(t, vocab->symbols, err);
 }
 
 static json_t *place(const char *kind, const char *id, size_t len, int type_id)

@@ -39,9 +39,11 @@ struct rt_legacy_tokens {
 int rt_legacy_tokens_init(struct rt_legacy_tokens *t, const char *dir, const json_t *config,
 			  const struct rt_role_defaults *defaults, struct rt_err *err);
 void rt_legacy_tokens_release(struct rt_legacy_tokens *t); /* a zeroed one is fine */
-/* Fills added: what the files list, by id, then the tokens with a role. ids: borrowed until the release.
- * RT_INVALID when a file claims an id for a token that the library would not give it. */
-int rt_legacy_tokens_add(struct rt_legacy_tokens *t, const char *dir, const json_t *ids, struct rt_err *err);
+struct rt_legacy_vocab;
+/* Fills added: what the files list, by id, then the tokens with a role, then the vocabulary's own. vocab: borrowed until
+ * the release. RT_INVALID when a file claims an id for a token that the library would not give it. */
+int rt_legacy_tokens_add(struct rt_legacy_tokens *t, const char *dir, const struct rt_legacy_vocab *vocab,
+			 struct rt_err *err);
 
 /* The token with this role, borrowed; may hold U+0000. *ret_text NULL: there is none. */
 void rt_legacy_role(const struct rt_legacy_tokens *t, enum rt_role role, const char **ret_text,

@@ -10,6 +10,7 @@ void rt_legacy_vocab_release(struct rt_legacy_vocab *v)
 {
 	json_decref(v->model);
 	json_decref(v->ids);
+	json_decref(v->symbols);
 	*v = (struct rt_legacy_vocab){ 0 };
 }
 
@@ -73,6 +74,7 @@ int rt_legacy_wordpiece(const char *text, size_t len, const char *unk, size_t un
 		rt_fail(err, RT_INVALID, "there are no tokens");
 		goto out;
 	}
+	v.size = json_object_size(v.ids);
 	v.model =
 		json_pack("{s:s, s:s%, s:s, s:i, s:O}", "type", "WordPiece", "unk_token", unk, unk_len,
 			  "continuing_subword_prefix", "##", "max_input_chars_per_word", 100, "vocab", v.ids);
@@ -115,6 +117,7 @@ int rt_legacy_bpe(json_t *vocab, const char *merges, size_t len, struct rt_legac
 	if (!v.model)
 		return no_memory(err);
 	v.ids = json_incref(vocab);
+	v.size = json_object_size(vocab);
 	*ret = v;
 	return 0;
 }

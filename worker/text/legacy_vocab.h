@@ -5,10 +5,12 @@
 
 #include "base/json.h"
 
-/* Both new; all NULL before and after a failure. */
+/* All new; all NULL before and after a failure. */
 struct rt_legacy_vocab {
 	json_t *model; /* of a tokenizer.json */
 	json_t *ids;   /* {"token": id…} of all its tokens; may be the model's own object */
+	json_t *symbols; /* [{"content", "special"}…]: tokens of it that are added tokens by themselves; NULL: none */
+	size_t size; /* entries of the model: the id of the first token that it lacks */
 };
 void rt_legacy_vocab_release(struct rt_legacy_vocab *v); /* a zeroed one is fine */
 

@@ -66,6 +66,8 @@ const char *rt_problem_title(enum rt_code code)
 		return "Method not allowed";
 	case RT_CONFLICT:
 		return "The state does not allow this";
+	case RT_PRECONDITION:
+		return "It has changed meanwhile";
 	case RT_GONE:
 		return "No longer there";
 	case RT_TOO_LARGE:

@@ -16,6 +16,7 @@
 	X(METHOD, 405, "method_not_allowed")                                                                 \
 	X(CONFLICT, 409, "conflict")                                                                         \
 	X(GONE, 410, "gone")                                                                                 \
+	X(PRECONDITION, 412, "precondition_failed")                                                          \
 	X(TOO_LARGE, 413, "too_large")                                                                       \
 	X(MEDIA, 415, "unsupported_media_type")                                                              \
 	X(RANGE, 416, "range_not_satisfiable")                                                               \

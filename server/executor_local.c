@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/executor_local.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -37,19 +38,49 @@ int64_t rt_process_start_ticks(int64_t pid)
 	return ticks;
 }
 
-int64_t rt_process_oom_kills(void)
+/* Arguments are NUL-terminated strings one after the other. */
+static bool has_argument(const struct rt_buf *cmdline, const char *arg)
 {
-	struct rt_buf text = RT_BUF_INIT;
-	int64_t kills = -1;
-	const char *p;
-
-	if (rt_file_read("/proc/vmstat", 1 << 16, &text, NULL) == 0) {
-		p = strstr(text.data, "\noom_kill ");
-		if (p)
-			kills = strtoll(p + 10, NULL, 10);
+	for (size_t at = 0; at < cmdline->len; at += strlen(cmdline->data + at) + 1) {
+		if (strcmp(cmdline->data + at, arg) == 0)
+			return true;
 	}
-	rt_buf_release(&text);
-	return kills;
+	return false;
+}
+
+int64_t rt_process_find(const char *arg)
+{
+	DIR *dir = opendir("/proc");
+	struct dirent *entry;
+	int64_t found = -1;
+
+	while (dir && found < 0 && (entry = readdir(dir))) {
+		struct rt_buf cmdline = RT_BUF_INIT;
+		char path[300];
+
+		if (strspn(entry->d_name, "0123456789") != strlen(entry->d_name))
+			continue;
+		snprintf(path, sizeof path, "/proc/%s/cmdline", entry->d_name);
+		if (rt_file_read(path, 1 << 20, &cmdline, NULL) == 0 && has_argument(&cmdline, arg))
+			found = strtoll(entry->d_name, NULL, 10);
+		rt_buf_release(&cmdline);
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+void rt_process_offer(const struct rt_process *p)
+{
+	char path[48];
+	int fd;
+
+	snprintf(path, sizeof path, "/proc/%lld/oom_score_adj", (long long)p->pid);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	rt_fd_write_all(fd, "500", 3);
+	close(fd);
 }
 
 static void on_closed(uv_handle_t *handle)

@@ -38,10 +38,12 @@ int rt_process_adopt(struct rt_process *p, uv_loop_t *loop, int64_t pid, int64_t
 /* Stops watching; the process goes on. A zeroed one, or one that has ended, is fine. */
 void rt_process_abandon(struct rt_process *p);
 void rt_process_signal(const struct rt_process *p, int number); /* to its whole group */
+/* Lets the kernel take this process rather than others when memory is short. What cannot be set is left. */
+void rt_process_offer(const struct rt_process *p);
 
 /* When the process started, in clock ticks since boot; -1 when it is not there (or only its zombie). */
 int64_t rt_process_start_ticks(int64_t pid);
-/* How many processes the kernel has killed on this machine because memory was short; -1 when it does not say. */
-int64_t rt_process_oom_kills(void);
+/* A process of this machine that has arg among its arguments; -1: none. Looks at all of them. */
+int64_t rt_process_find(const char *arg);
 
 #endif

@@ -19,6 +19,7 @@
 
 #define CONNECTIONS_MAX 1000
 #define IDLE_TIMEOUT_S	75
+#define LAST_WORDS_MS	1000 /* for streams, when the server ends */
 #define CONNECTION_BYTES                                                                                     \
 	(64U << 10) /* for the address and the headers; libmicrohttpd hangs when parameters do not fit */
 #define DISCARD_MAX_BYTES (8U << 20) /* of a body that is refused; more than that closes the connection */
@@ -193,9 +194,19 @@ static void take_body(struct rt_req *req, const char *bytes, size_t n)
 		rt_buf_release(&req->body);
 }
 
+/* While the server goes down nothing new begins, but workers still report. */
+static bool comes_too_late(const struct rt_req *req)
+{
+	return req->server->stopping && strcmp(req->route->method, "GET") != 0 &&
+	       strncmp(req->route->pattern, "/v1/worker/", 11) != 0;
+}
+
 static void handle(struct rt_req *req)
 {
 	struct rt_err err = req->bad;
+
+	if (err.code == RT_OK && comes_too_late(req))
+		rt_fail(&err, RT_UNAVAILABLE, "the server is going down; try again when it is back");
 
 	if (err.code == RT_OK && rt_buf_check(&req->body, &err) == 0 && req->route->handle(req, &err) == 0) {
 		assert(req->response || req->suspended);
@@ -441,9 +452,9 @@ void rt_http_stop(struct rt_http *h)
 			break;
 		rt_req_resume(h->waiting);
 	}
-	/* Resumed connections must leave libmicrohttpd's list before it may stop. */
-	for (int i = 0; i < 3; i++)
-		MHD_run(h->daemon);
+	/* Resumed connections must leave libmicrohttpd's list before it may stop, and streams get their last words. */
+	for (int i = 0; i < 3 || (h->server->streams.n > 0 && i < LAST_WORDS_MS / 10); i++)
+		MHD_run_wait(h->daemon, 10);
 	if (h->watching) {
 		uv_close((uv_handle_t *)&h->poll, NULL);
 		uv_close((uv_handle_t *)&h->timer, NULL);

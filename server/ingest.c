@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "server/attempts.h"
 #include "server/jobs.h"
 #include "server/manifest.h"
 #include "server/store_checkpoints.h"
@@ -38,6 +39,26 @@ static const char *str_of(const struct ingest *in, const char *key)
 	return s ? s : "";
 }
 
+static int on_resumed(struct ingest *in, struct rt_err *err)
+{
+	const json_t *listed = json_object_get(in->event->data, "checkpoints");
+
+	if (in->run->from_step != RT_SQL_NO_INT)
+		return rt_fail(err, RT_INVALID, "event run.resumed: the run's training has begun already");
+	return rt_attempt_begin(in->jobs, in->run, int_of(in, "from_step"),
+				json_is_array(listed) ? listed : NULL, in->now_ms, err);
+}
+
+/* Events of training that were not led in by run.resumed: the run begins with step 0. */
+static int need_training(struct ingest *in, struct rt_err *err)
+{
+	if (in->run->from_step != RT_SQL_NO_INT)
+		return 0;
+	return rt_attempt_begin(in->jobs, in->run, 0, NULL, in->now_ms, err);
+}
+
+/* ---- one event ---- */
+
 static int on_phase(struct ingest *in, struct rt_err *err)
 {
 	struct rt_buf entry = RT_BUF_INIT;
@@ -66,6 +87,8 @@ static int on_progress(struct ingest *in, struct rt_err *err)
 {
 	double total = real_of(in, "total_steps"), percent = (double)NAN;
 
+	if (need_training(in, err) < 0)
+		return -1;
 	if (total > 0)
 		percent = fmin(100.0, fmax(0.0, 100.0 * real_of(in, "step") / total));
 	return rt_store_job_set_progress(in->jobs->store, in->run->job_id, percent, RT_SQL_NO_INT,
@@ -77,6 +100,7 @@ static int on_epoch(struct ingest *in, struct rt_err *err)
 	const struct rt_epoch_row row = {
 		.epoch = int_of(in, "epoch"),
 		.attempt = in->run->attempt,
+		.step = int_of(in, "step"),
 		.event_seq = in->seq,
 		.eval_accuracy = real_of(in, "eval_accuracy"),
 		.data = in->data,
@@ -87,7 +111,8 @@ static int on_epoch(struct ingest *in, struct rt_err *err)
 
 	if (row.epoch < 1)
 		return rt_fail(err, RT_INVALID, "event epoch.completed: data.epoch must be at least 1");
-	if (rt_store_epoch_put(in->jobs->store, in->run->job_id, &row, err) < 0 ||
+	if (need_training(in, err) < 0 ||
+	    rt_store_epoch_put(in->jobs->store, in->run->job_id, &row, err) < 0 ||
 	    rt_store_job_get(in->jobs->store, in->run->job_id, &job, err) < 0)
 		return -1;
 	percent = job.total_epochs > 0 ? fmin(100.0, 100.0 * (double)row.epoch / (double)job.total_epochs)
@@ -164,10 +189,14 @@ static int on_checkpoint(struct ingest *in, struct rt_err *err)
 		.epoch = int_of(in, "epoch"),
 		.step = int_of(in, "step"),
 		.size_bytes = int_of(in, "size_bytes"),
+		.was_best = json_is_true(json_object_get(in->event->data, "best")),
 		.created_ms = in->now_ms,
 	};
 	double best_accuracy;
 	int rc = -1;
+
+	if (need_training(in, err) < 0)
+		return -1;
 
 	/* Where its files lie follows from its id, so that nothing a worker says leads out of the run's folder. */
 	if (!rt_id_is(id, "ckpt"))
@@ -184,10 +213,14 @@ static int on_checkpoint(struct ingest *in, struct rt_err *err)
 		goto out;
 	c.files = files_text.data;
 	c.metrics = metrics_text.data;
-	if (rt_store_checkpoint_add(in->jobs->store, &c, err) < 0 ||
-	    rt_store_job_set_last(in->jobs->store, c.job_id, c.id, err) < 0)
+	if (rt_store_checkpoint_add(in->jobs->store, &c, err) < 0) {
+		if (err->code == RT_CONFLICT)
+			err->code = RT_INVALID; /* the worker's mistake; a conflict would mean a gap */
 		goto out;
-	if (json_is_true(json_object_get(in->event->data, "best"))) {
+	}
+	if (rt_store_job_set_last(in->jobs->store, c.job_id, c.id, err) < 0)
+		goto out;
+	if (c.was_best) {
 		accuracy = json_object_get(metrics, "eval_accuracy");
 		best_accuracy = json_number_value(accuracy);
 		if (!json_is_number(accuracy) &&
@@ -196,7 +229,7 @@ static int on_checkpoint(struct ingest *in, struct rt_err *err)
 		if (rt_store_job_set_best(in->jobs->store, c.job_id, c.epoch, best_accuracy, c.id, err) < 0)
 			goto out;
 	}
-	rc = 0;
+	rc = rt_attempt_drop_superseded(in->jobs, c.job_id, in->now_ms, err);
 out:
 	rt_buf_release(&files_text);
 	rt_buf_release(&metrics_text);
@@ -216,12 +249,22 @@ static int on_checkpoint_deleted(struct ingest *in, struct rt_err *err)
 static int on_end(struct ingest *in, struct rt_err *err)
 {
 	static const char *const reasons[] = { RT_REASONS };
+	static const struct {
+		const char *type;
+		enum rt_run_end end;
+	} stopped[] = {
+		{ "run.cancelled", RT_RUN_CANCELLED },
+		{ "run.paused", RT_RUN_PAUSED },
+		{ "run.stopped", RT_RUN_STOPPED },
+	};
 	const char *type = in->event->type, *reason = str_of(in, "reason");
 	struct rt_checkpoint c;
 
-	if (strcmp(type, "run.cancelled") == 0) {
-		in->end = RT_RUN_CANCELLED;
-		return 0;
+	for (size_t i = 0; i < sizeof stopped / sizeof *stopped; i++) {
+		if (strcmp(type, stopped[i].type) == 0) {
+			in->end = stopped[i].end;
+			return 0;
+		}
 	}
 	if (strcmp(type, "run.succeeded") == 0) {
 		in->end = RT_RUN_SUCCEEDED;
@@ -247,6 +290,7 @@ static const struct {
 	int (*apply)(struct ingest *in, struct rt_err *err);
 } handlers[] = {
 	{ "run.phase", on_phase },
+	{ "run.resumed", on_resumed },
 	{ "train.progress", on_progress },
 	{ "epoch.completed", on_epoch },
 	{ "eval.classes", on_classes },
@@ -255,6 +299,8 @@ static const struct {
 	{ "run.succeeded", on_end },
 	{ "run.failed", on_end },
 	{ "run.cancelled", on_end },
+	{ "run.paused", on_end },
+	{ "run.stopped", on_end },
 };
 
 static int store_and_apply(struct ingest *in, struct rt_err *err)
@@ -291,6 +337,7 @@ int rt_jobs_ingest(struct rt_jobs *jobs, struct rt_run_row *run, const struct rt
 {
 	struct ingest in = { .jobs = jobs, .run = run, .event = event, .now_ms = rt_clock_now_ms() };
 	struct rt_buf data = RT_BUF_INIT;
+	int64_t from_step = run->from_step;
 	int rc = -1;
 
 	*ret_end = RT_RUN_GOES_ON;
@@ -309,6 +356,8 @@ int rt_jobs_ingest(struct rt_jobs *jobs, struct rt_run_row *run, const struct rt
 	if (rc == 0) {
 		run->last_seq = event->seq;
 		*ret_end = in.end;
+	} else {
+		run->from_step = from_step;
 	}
 out:
 	rt_buf_release(&data);

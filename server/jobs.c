@@ -2,6 +2,8 @@
 #include "server/jobs.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -68,12 +70,12 @@ int rt_jobs_tell(struct rt_jobs *jobs, const char *job_id, const char *run_id, i
 
 /* "job.queued" and so on: {"status", "from", "reason"} */
 static int tell_status(struct rt_jobs *jobs, const char *job_id, const char *run_id, int64_t attempt,
-		       enum rt_job_status status, const char *from, const json_t *error, const char *message,
+		       enum rt_job_status status, const char *from, const char *reason, const char *message,
 		       struct rt_err *err)
 {
 	char type[32];
-	json_t *data = json_pack("{ssss?ss?}", "status", rt_job_status_word(status), "from", from, "reason",
-				 error ? json_string_value(json_object_get(error, "reason")) : NULL);
+	json_t *data =
+		json_pack("{ssss?ss?}", "status", rt_job_status_word(status), "from", from, "reason", reason);
 	int rc;
 
 	if (!data)
@@ -157,19 +159,36 @@ int rt_jobs_submit(struct rt_jobs *jobs, const struct rt_spec *spec, const char 
 	return 0;
 }
 
+static int set_wait(struct rt_jobs *jobs, const struct rt_job *job, const struct rt_wait *wait,
+		    struct rt_err *err)
+{
+	if (rt_store_job_set_wait(jobs->store, job->id, wait->reason, wait->until_ms, wait->bytes, err) < 0)
+		return -1;
+	return wait->is_restart ? rt_store_job_set_restarts(jobs->store, job->id, job->restarts + 1, err) : 0;
+}
+
 static int move(struct rt_jobs *jobs, const struct rt_job *job, enum rt_job_move how, const char *message,
-		const json_t *error, enum rt_job_status *ret_status, struct rt_err *err)
+		const json_t *error, const struct rt_wait *wait, enum rt_job_status *ret_status,
+		struct rt_err *err)
 {
 	struct rt_buf entry = RT_BUF_INIT, error_text = RT_BUF_INIT;
 	int64_t now = rt_clock_now_ms();
 	enum rt_job_status to;
+	const char *reason = NULL;
 	int rc = -1;
 
 	if (rt_life_move(job->status, how, &to, err) < 0)
 		return -1;
 	*ret_status = to;
-	if (to == job->status) /* cancelled twice: nothing to tell */
-		return 0;
+	if (to == job->status) { /* asked twice: nothing to tell, but a user's pause does not end by itself */
+		if (how != RT_MOVE_PAUSE || !job->wait_reason)
+			return 0;
+		return rt_store_job_set_wait(jobs->store, job->id, NULL, RT_SQL_NO_INT, RT_SQL_NO_INT, err);
+	}
+	if (error)
+		reason = json_string_value(json_object_get(error, "reason"));
+	else if (wait)
+		reason = wait->reason;
 	history_entry(&entry, to, NULL, now, message);
 	if (error)
 		rt_json_write(&error_text, error, 0);
@@ -177,16 +196,20 @@ static int move(struct rt_jobs *jobs, const struct rt_job *job, enum rt_job_move
 	    rt_store_job_set_status(jobs->store, job->id, to, NULL, entry.data, error_text.data, now, err) ==
 		    0 &&
 	    (to != RT_JOB_SUCCEEDED ||
-	     rt_store_job_set_progress(jobs->store, job->id, 100, RT_SQL_NO_INT, NAN, now, err) == 0))
+	     rt_store_job_set_progress(jobs->store, job->id, 100, RT_SQL_NO_INT, NAN, now, err) == 0) &&
+	    (!wait || set_wait(jobs, job, wait, err) == 0) &&
+	    ((how != RT_MOVE_RETRY && (how != RT_MOVE_RESUME || job->wait_reason)) ||
+	     rt_store_job_set_restarts(jobs->store, job->id, 0, err) == 0))
 		rc = tell_status(jobs, job->id, job->run_id, job->attempt, to,
-				 rt_job_status_word(job->status), error, message, err);
+				 rt_job_status_word(job->status), reason, message, err);
 	rt_buf_release(&entry);
 	rt_buf_release(&error_text);
 	return rc;
 }
 
-int rt_jobs_move(struct rt_jobs *jobs, const char *job_id, enum rt_job_move how, const char *message,
-		 const json_t *error, enum rt_job_status *ret_status, struct rt_err *err)
+static int get_and_move(struct rt_jobs *jobs, const char *job_id, enum rt_job_move how, const char *message,
+			const json_t *error, const struct rt_wait *wait, enum rt_job_status *ret_status,
+			struct rt_err *err)
 {
 	enum rt_job_status to;
 	struct rt_job job;
@@ -198,13 +221,40 @@ int rt_jobs_move(struct rt_jobs *jobs, const char *job_id, enum rt_job_move how,
 		rt_job_release(&job);
 		return -1;
 	}
-	rc = move(jobs, &job, how, message, error, &to, err);
+	rc = move(jobs, &job, how, message, error, wait, &to, err);
 	rt_job_release(&job);
 	if (rt_store_end(jobs->store, rc == 0, err) < 0 || rc < 0)
 		return -1;
 	if (ret_status)
 		*ret_status = to;
 	return 0;
+}
+
+int rt_jobs_move(struct rt_jobs *jobs, const char *job_id, enum rt_job_move how, const char *message,
+		 const json_t *error, enum rt_job_status *ret_status, struct rt_err *err)
+{
+	return get_and_move(jobs, job_id, how, message, error, NULL, ret_status, err);
+}
+
+int rt_jobs_wait(struct rt_jobs *jobs, const char *job_id, enum rt_job_move how, const struct rt_wait *wait,
+		 const char *message, struct rt_err *err)
+{
+	return get_and_move(jobs, job_id, how, message, NULL, wait, NULL, err);
+}
+
+int rt_jobs_spec(const struct rt_job *job, struct rt_spec *ret, struct rt_err *err)
+{
+	struct rt_problems *problems = malloc(sizeof *problems);
+	json_t *json = problems ? rt_json_parse(job->spec, strlen(job->spec), err) : NULL;
+	int rc = -1;
+
+	if (!problems)
+		rt_fail(err, RT_NO_MEMORY, "no memory to read the job's spec");
+	if (json)
+		rc = rt_spec_parse(json, ret, problems, err);
+	json_decref(json);
+	free(problems);
+	return rc;
 }
 
 /* What kind of problem a reason is, for clients that know only problem documents. */
@@ -270,11 +320,9 @@ static int take(struct rt_jobs *jobs, struct rt_job *job, struct rt_run_row *run
 	if (rt_store_run_add(jobs->store, run, err) < 0 ||
 	    rt_store_job_set_run(jobs->store, job->id, run->id, run->attempt, run->created_ms, err) < 0)
 		return -1;
-	if (job->attempt > 0 && rt_store_job_clear_progress(jobs->store, job->id, err) < 0)
-		return -1;
 	job->run_id = run->id; /* for the event */
 	job->attempt = run->attempt;
-	rc = move(jobs, job, RT_MOVE_TAKE, "", NULL, &to, err);
+	rc = move(jobs, job, RT_MOVE_TAKE, "", NULL, NULL, &to, err);
 	job->run_id = run_before;
 	return rc;
 }
@@ -284,7 +332,8 @@ int rt_jobs_take(struct rt_jobs *jobs, const char *job_id, const char *token_sha
 {
 	struct rt_run_row run = { .pid = RT_SQL_NO_INT,
 				  .pid_start = RT_SQL_NO_INT,
-				  .ended_ms = RT_SQL_NO_INT };
+				  .ended_ms = RT_SQL_NO_INT,
+				  .from_step = RT_SQL_NO_INT };
 	struct rt_job job;
 	int rc;
 

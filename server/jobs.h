@@ -22,6 +22,8 @@ struct rt_jobs {
 	struct rt_roots roots;	/* owned by who made this */
 	/* Told of every event that was added, before the commit. May be NULL. */
 	void (*on_event)(void *arg, const char *job_id);
+	/* Told of every checkpoint whose files may go once the turn is committed. May be NULL. */
+	void (*on_drop)(void *arg, const char *run_id, const char *checkpoint_id);
 	void *arg;
 };
 
@@ -33,6 +35,25 @@ int rt_jobs_submit(struct rt_jobs *jobs, const struct rt_spec *spec, const char 
  * a job that fails (rt_jobs_error_json), or NULL. RT_NOT_FOUND, RT_CONFLICT. ret_status may be NULL. */
 int rt_jobs_move(struct rt_jobs *jobs, const char *job_id, enum rt_job_move move, const char *message,
 		 const json_t *error, enum rt_job_status *ret_status, struct rt_err *err);
+
+/* Why the server, not a user, moves a job to queued or paused, and what it waits for there. */
+struct rt_wait {
+	const char *reason; /* RT_REASONS */
+	int64_t until_ms;   /* queued: not before; RT_SQL_NO_INT: at once */
+	int64_t bytes;	    /* paused: until so much of the disk is free; RT_SQL_NO_INT */
+	bool is_restart;    /* counts for max_restarts */
+};
+/* RT_MOVE_REQUEUE or RT_MOVE_PAUSED with such a reason. */
+int rt_jobs_wait(struct rt_jobs *jobs, const char *job_id, enum rt_job_move move, const struct rt_wait *wait,
+		 const char *message, struct rt_err *err);
+
+/* Changes what a user may change: patch is an object with some of name, notes, tags, priority, max_runtime_s, max_restarts,
+ * stop_grace_s, resources. RT_UNPROCESSABLE: problems says what is wrong. RT_CONFLICT: not in this status. */
+int rt_jobs_edit(struct rt_jobs *jobs, const char *job_id, const json_t *patch, struct rt_problems *problems,
+		 struct rt_err *err);
+
+/* The job's spec as it is stored. The caller releases *ret. */
+int rt_jobs_spec(const struct rt_job *job, struct rt_spec *ret, struct rt_err *err);
 
 /* {"reason", "message", and a problem document's members}. errors: a list [{pointer, detail, suggestion?}], or NULL. */
 json_t *rt_jobs_error_json(const char *reason, const char *message, const json_t *errors);
@@ -50,7 +71,14 @@ int rt_jobs_tell(struct rt_jobs *jobs, const char *job_id, const char *run_id, i
 		 struct rt_err *err);
 
 /* How a run's worker said that it ended. */
-enum rt_run_end { RT_RUN_GOES_ON, RT_RUN_SUCCEEDED, RT_RUN_FAILED, RT_RUN_CANCELLED };
+enum rt_run_end {
+	RT_RUN_GOES_ON,
+	RT_RUN_SUCCEEDED,
+	RT_RUN_FAILED,
+	RT_RUN_CANCELLED,
+	RT_RUN_PAUSED,	/* its state is saved: a user wanted a pause */
+	RT_RUN_STOPPED, /* its state is saved: it was told to end by a signal */
+};
 
 /* Stores one event of a worker and what follows from it. run->last_seq moves on. An event that is stored already is left
  * out; one that leaves a gap is RT_CONFLICT and the worker has to send from last_seq + 1. RT_INVALID: the event makes no

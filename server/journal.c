@@ -5,13 +5,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-int rt_journal_open(const char *path, int64_t after_seq, struct rt_journal *ret, struct rt_err *err)
+int rt_journal_open(const char *path, int64_t after_seq, int64_t from, struct rt_journal *ret,
+		    struct rt_err *err)
 {
 	FILE *file = fopen(path, "re");
 
 	if (!file)
 		return rt_fail_errno(err, errno, "cannot open the run's journal");
-	*ret = (struct rt_journal){ .file = file, .after = after_seq };
+	if (fseeko(file, from, SEEK_SET) < 0) {
+		fclose(file);
+		return rt_fail_errno(err, errno, "cannot read the run's journal");
+	}
+	*ret = (struct rt_journal){ .file = file, .after = after_seq, .at = from };
 	return 0;
 }
 
@@ -22,6 +27,7 @@ int rt_journal_next(struct rt_journal *j, struct rt_event *ret, struct rt_err *e
 
 		if (n <= 0 || j->line[n - 1] != '\n')
 			return 0;
+		j->at += n;
 		/* Lines begin {"seq":N, so what is known is skipped without parsing it. */
 		if (strncmp(j->line, "{\"seq\":", 7) == 0 && strtoll(j->line + 7, NULL, 10) <= j->after)
 			continue;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/options.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,26 +16,58 @@ const char rt_options_help[] =
 	"  --slots N           runs at the same time (1)\n"
 	"  --models-root DIR   models and data sets below DIR may be named in jobs; may be repeated\n"
 	"  --worker PATH       the worker program (retort-worker beside this program, or in PATH)\n"
-	"  --stop-grace S      seconds between asking a worker to stop and killing it (30)\n"
+	"  --stop-grace S      seconds between asking a worker to stop and killing it, at most (what each "
+	"job allows)\n"
+	"  --worker-timeout S  seconds without a sign of life after which a worker is killed and replaced "
+	"(60)\n"
+	"  --restart-delay S   seconds before the job of a lost worker is started again; doubles each time "
+	"(5)\n"
+	"  --min-free-bytes N  start nothing while the disk has less room than this (268435456)\n"
 	"  --verbose           log more\n"
 	"  --version, --help\n";
 
-static int number(const char *name, const char *text, long low, long high, int *ret, struct rt_err *err)
+static int big_number(const char *name, const char *text, int64_t low, int64_t high, int64_t *ret,
+		      struct rt_err *err)
 {
 	char *end;
-	long v = strtol(text, &end, 10);
+	long long v;
 
-	if (end == text || *end || v < low || v > high)
+	errno = 0;
+	v = strtoll(text, &end, 10);
+	if (end == text || *end || errno || v < low || v > high)
 		return rt_fail(err, RT_INVALID,
-			       "--%s must be a whole number between %ld and %ld (got '%.40s')", name, low,
-			       high, text);
+			       "--%s must be a whole number between %lld and %lld (got '%.40s')", name,
+			       (long long)low, (long long)high, text);
+	*ret = v;
+	return 0;
+}
+
+static int number(const char *name, const char *text, int low, int high, int *ret, struct rt_err *err)
+{
+	int64_t v = 0;
+
+	if (big_number(name, text, low, high, &v, err) < 0)
+		return -1;
 	*ret = (int)v;
 	return 0;
 }
 
 int rt_options_parse(int argc, char **argv, struct rt_options *ret, struct rt_err *err)
 {
-	enum { DATA = 256, LISTEN, SLOTS, ROOT, WORKER, GRACE, VERBOSE, VERSION, HELP };
+	enum {
+		DATA = 256,
+		LISTEN,
+		SLOTS,
+		ROOT,
+		WORKER,
+		GRACE,
+		TIMEOUT,
+		DELAY,
+		MIN_FREE,
+		VERBOSE,
+		VERSION,
+		HELP
+	};
 	static const struct option known[] = {
 		{ "data", required_argument, NULL, DATA },
 		{ "listen", required_argument, NULL, LISTEN },
@@ -42,12 +75,20 @@ int rt_options_parse(int argc, char **argv, struct rt_options *ret, struct rt_er
 		{ "models-root", required_argument, NULL, ROOT },
 		{ "worker", required_argument, NULL, WORKER },
 		{ "stop-grace", required_argument, NULL, GRACE },
+		{ "worker-timeout", required_argument, NULL, TIMEOUT },
+		{ "restart-delay", required_argument, NULL, DELAY },
+		{ "min-free-bytes", required_argument, NULL, MIN_FREE },
 		{ "verbose", no_argument, NULL, VERBOSE },
 		{ "version", no_argument, NULL, VERSION },
 		{ "help", no_argument, NULL, HELP },
 		{ NULL, 0, NULL, 0 },
 	};
-	struct rt_options o = { .listen = "127.0.0.1:8080", .slots = 1, .stop_grace_s = 30 };
+	struct rt_options o = { .listen = "127.0.0.1:8080",
+				.slots = 1,
+				.stop_grace_s = 3600,
+				.worker_timeout_s = 60,
+				.restart_delay_s = 5,
+				.min_free_bytes = 256 << 20 };
 	int c;
 
 	opterr = 0;
@@ -75,6 +116,19 @@ int rt_options_parse(int argc, char **argv, struct rt_options *ret, struct rt_er
 			break;
 		case GRACE:
 			if (number("stop-grace", optarg, 0, 3600, &o.stop_grace_s, err) < 0)
+				return -1;
+			break;
+		case TIMEOUT:
+			if (number("worker-timeout", optarg, 1, 86400, &o.worker_timeout_s, err) < 0)
+				return -1;
+			break;
+		case DELAY:
+			if (number("restart-delay", optarg, 0, 300, &o.restart_delay_s, err) < 0)
+				return -1;
+			break;
+		case MIN_FREE:
+			if (big_number("min-free-bytes", optarg, 0, INT64_C(1) << 50, &o.min_free_bytes,
+				       err) < 0)
 				return -1;
 			break;
 		case VERBOSE:

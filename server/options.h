@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
 #include "server/resolve.h"
@@ -16,7 +17,10 @@ struct rt_options {
 	const char *models_roots[RT_ROOTS_MAX];
 	size_t models_root_count;
 	int slots;
-	int stop_grace_s; /* between SIGTERM and SIGKILL for a worker */
+	int stop_grace_s;	/* between SIGTERM and SIGKILL for a worker, at most */
+	int restart_delay_s;	/* before a lost worker's job is started again, the first time */
+	int worker_timeout_s;	/* without a sign of life */
+	int64_t min_free_bytes; /* of the disk, below which nothing is started */
 	bool verbose, help, version;
 };
 

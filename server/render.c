@@ -90,6 +90,30 @@ static void links(struct rt_buf *out, const struct rt_job *job)
 	rt_buf_char(out, '}');
 }
 
+static void actions(struct rt_buf *out, const struct rt_job *job)
+{
+	const char *word;
+
+	key(out, "actions");
+	for (size_t i = 0; (word = rt_life_action(job->status, i)); i++)
+		rt_buf_fmt(out, "%s\"%s\"", i ? "," : "[", word);
+	rt_buf_char(out, ']');
+}
+
+/* What the job waits for by itself. */
+static void waiting(struct rt_buf *out, const struct rt_job *job)
+{
+	key(out, "waiting");
+	if (!job->wait_reason) {
+		rt_buf_str(out, "null");
+		return;
+	}
+	rt_buf_fmt(out, "{\"reason\":\"%s\"", job->wait_reason);
+	when(out, "until", job->wait_until_ms);
+	integer(out, "needs_bytes", job->wait_bytes);
+	rt_buf_char(out, '}');
+}
+
 void rt_render_job(struct rt_buf *out, const struct rt_job *job)
 {
 	rt_buf_str(out, "{\"object\":\"job\"");
@@ -97,8 +121,14 @@ void rt_render_job(struct rt_buf *out, const struct rt_job *job)
 	text(out, "name", job->name);
 	text(out, "status", rt_job_status_word(job->status));
 	text(out, "phase", job->phase);
+	actions(out, job);
+	waiting(out, job);
 	integer(out, "priority", job->priority);
+	text(out, "notes", job->notes);
+	integer(out, "revision", job->revision);
 	integer(out, "attempt", job->attempt);
+	integer(out, "restarts", job->restarts);
+	integer(out, "ran_s", job->ran_ms / 1000);
 	progress(out, job);
 	raw(out, "error", job->error);
 	raw(out, "spec", job->spec);
@@ -126,15 +156,15 @@ void rt_render_event(struct rt_buf *out, const struct rt_event_row *row)
 	text(out, "type", row->type);
 	text(out, "level", row->level);
 	text(out, "message", row->message);
+	raw(out, "superseded", row->superseded ? "true" : "false");
 	raw(out, "data", row->data);
 	rt_buf_char(out, '}');
 }
 
 /* The members of an event's data beside the common ones: {"epoch":1,"step":…} */
-static void with_data(struct rt_buf *out, const char *object, const char *job_id, int64_t attempt,
-		      int64_t event_seq, int64_t created_ms, const char *data)
+static void with_data(struct rt_buf *out, const char *job_id, int64_t attempt, int64_t event_seq,
+		      int64_t created_ms, const char *data)
 {
-	rt_buf_fmt(out, "{\"object\":\"%s\"", object);
 	text(out, "job_id", job_id);
 	integer(out, "attempt", attempt);
 	integer(out, "event_seq", event_seq);
@@ -149,12 +179,14 @@ static void with_data(struct rt_buf *out, const char *object, const char *job_id
 
 void rt_render_epoch(struct rt_buf *out, const char *job_id, const struct rt_epoch_row *row)
 {
-	with_data(out, "job.epoch", job_id, row->attempt, row->event_seq, row->created_ms, row->data);
+	rt_buf_fmt(out, "{\"object\":\"job.epoch\",\"superseded\":%s", row->superseded ? "true" : "false");
+	with_data(out, job_id, row->attempt, row->event_seq, row->created_ms, row->data);
 }
 
 void rt_render_step(struct rt_buf *out, const struct rt_event_row *row)
 {
-	with_data(out, "job.step", row->job_id, row->attempt, row->seq, row->created_ms, row->data);
+	rt_buf_str(out, "{\"object\":\"job.step\"");
+	with_data(out, row->job_id, row->attempt, row->seq, row->created_ms, row->data);
 }
 
 /* a of b; not known where b is 0 */

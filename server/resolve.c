@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "base/id.h"
+#include "server/store_checkpoints.h"
 #include "server/store_jobs.h"
 
 int rt_roots_add(struct rt_roots *roots, const char *path, struct rt_err *err)
@@ -93,7 +94,8 @@ static char *resolve_job(const struct rt_roots *roots, struct rt_store *st, cons
 {
 	struct rt_err err = RT_ERR_INIT;
 	struct rt_job job;
-	char *run, *folder, *path = NULL;
+	char *run = NULL, *folder, *path = NULL;
+	struct rt_checkpoint best;
 
 	if (rt_store_job_get(st, id, &job, &err) < 0) {
 		rt_problems_add(p, pointer, NULL, "%s: %s", field, err.msg);
@@ -106,8 +108,10 @@ static char *resolve_job(const struct rt_roots *roots, struct rt_store *st, cons
 					? ""
 					: " yet; wait until it has finished an epoch");
 	} else {
-		/* run_id is the run that wrote it: a new attempt begins without a best checkpoint. */
-		run = rt_path_join(roots->runs_dir, job.run_id);
+		if (rt_store_checkpoint_get(st, job.id, job.best_checkpoint_id, &best, NULL) == 0) {
+			run = rt_path_join(roots->runs_dir, best.run_id);
+			rt_checkpoint_release(&best);
+		}
 		folder = run ? rt_path_join(run, "checkpoints") : NULL;
 		path = folder ? rt_path_join(folder, job.best_checkpoint_id) : NULL;
 		free(run);

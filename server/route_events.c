@@ -238,17 +238,19 @@ static void add_epoch(void *arg, const struct rt_epoch_row *row)
 
 int rt_route_job_epochs(struct rt_req *req, struct rt_err *err)
 {
-	static const char *const known[] = { NULL };
+	static const char *const known[] = { "superseded", NULL };
 	struct epochs e = { .job_id = req->params.value[0] };
 	struct rt_job job;
+	bool all = false;
 	int rc;
 
 	if (rt_target_only(&req->target, known, err) < 0 ||
+	    either(&req->target, "superseded", "false", "true", &all, err) < 0 ||
 	    rt_store_job_get(req->server->store, e.job_id, &job, err) < 0)
 		return -1;
 	rt_job_release(&job);
 	rt_render_list_begin(&e.list);
-	rc = rt_store_epochs_read(req->server->store, e.job_id, add_epoch, &e, err);
+	rc = rt_store_epochs_read(req->server->store, e.job_id, all, add_epoch, &e, err);
 	rt_render_list_end(&e.list, false);
 	if (rc == 0)
 		rc = rt_answer_json(req, 200, &e.list.out, err);

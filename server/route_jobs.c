@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* /v1/jobs, /v1/jobs/{id}, cancel, validate */
+/* /v1/jobs, /v1/jobs/{id} and its moves, validate */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "server/range.h"
 #include "server/render.h"
 #include "server/respond.h"
 #include "server/routes.h"
@@ -126,8 +128,6 @@ int rt_route_jobs_post(struct rt_req *req, struct rt_err *err)
 	struct rt_spec spec;
 	int rc;
 
-	if (req->server->stopping)
-		return rt_fail(err, RT_UNAVAILABLE, "the server is going down");
 	if (idempotency_key(req, key, err) < 0)
 		return -1;
 	rt_sha256(rt_buf_text(&req->body), req->body.len, body_sha256);
@@ -176,8 +176,6 @@ int rt_route_jobs_validate(struct rt_req *req, struct rt_err *err)
 	struct rt_spec spec;
 	int rc = -1;
 
-	if (req->server->stopping)
-		return rt_fail(err, RT_UNAVAILABLE, "the server is going down");
 	if (parse_and_resolve(req, &spec, &resolved, err) < 0) {
 		if (err->code == RT_UNPROCESSABLE && req->problems && req->problems->n > 0)
 			return answer_not_valid(req, err);
@@ -334,16 +332,22 @@ int rt_route_jobs_counts(struct rt_req *req, struct rt_err *err)
 
 /* ---- /v1/jobs/{id} ---- */
 
+/* The job, with its revision as ETag. */
 static int answer_job(struct rt_req *req, unsigned status, struct rt_err *err)
 {
 	struct rt_buf body = RT_BUF_INIT;
 	struct rt_job job;
+	char etag[32];
 
 	if (rt_store_job_get(req->server->store, req->params.value[0], &job, err) < 0)
 		return -1;
 	rt_render_job(&body, &job);
+	snprintf(etag, sizeof etag, "\"%lld\"", (long long)job.revision);
 	rt_job_release(&job);
-	return rt_answer_json(req, status, &body, err);
+	if (rt_answer_json(req, status, &body, err) < 0)
+		return -1;
+	rt_answer_header(req, "ETag", etag);
+	return 0;
 }
 
 int rt_route_job_get(struct rt_req *req, struct rt_err *err)
@@ -351,14 +355,91 @@ int rt_route_job_get(struct rt_req *req, struct rt_err *err)
 	return answer_job(req, 200, err);
 }
 
+/* 0 when there is no If-Match, or it names the job's revision. */
+static int check_match(struct rt_req *req, struct rt_err *err)
+{
+	const char *match = rt_req_header(req, "If-Match");
+	struct rt_job job;
+	char etag[32];
+
+	if (!match)
+		return 0;
+	if (rt_store_job_get(req->server->store, req->params.value[0], &job, err) < 0)
+		return -1;
+	snprintf(etag, sizeof etag, "\"%lld\"", (long long)job.revision);
+	rt_job_release(&job);
+	if (rt_etag_listed(match, etag))
+		return 0;
+	return rt_fail(
+		err, RT_PRECONDITION,
+		"the job has changed: If-Match is %.64s and its ETag is %s; get it again and decide anew",
+		match, etag);
+}
+
+int rt_route_job_patch(struct rt_req *req, struct rt_err *err)
+{
+	struct rt_problems *problems = rt_req_problems(req);
+	json_t *patch;
+	int rc;
+
+	if (!problems)
+		return rt_fail(err, RT_NO_MEMORY, "no memory to change the job");
+	if (check_match(req, err) < 0)
+		return -1;
+	patch = rt_json_parse(rt_buf_text(&req->body), req->body.len, err);
+	if (!patch)
+		return -1;
+	rc = rt_jobs_edit(&req->server->jobs, req->params.value[0], patch, problems, err);
+	json_decref(patch);
+	if (rc < 0 || answer_job(req, 200, err) < 0)
+		return -1;
+	return rt_answer_after_commit(req);
+}
+
+/* What all moves have in common: 202 while the job is still on its way to where the move leads. */
+static int answer_move(struct rt_req *req, enum rt_job_status status, struct rt_err *err)
+{
+	bool on_its_way = status == RT_JOB_CANCELLING || status == RT_JOB_PAUSING;
+
+	if (answer_job(req, on_its_way ? 202 : 200, err) < 0)
+		return -1;
+	return rt_answer_after_commit(req);
+}
+
 int rt_route_job_cancel(struct rt_req *req, struct rt_err *err)
 {
 	enum rt_job_status status;
 
-	if (rt_scheduler_cancel(&req->server->scheduler, req->params.value[0], &status, err) < 0 ||
-	    answer_job(req, status == RT_JOB_CANCELLED ? 200 : 202, err) < 0)
+	if (rt_scheduler_cancel(&req->server->scheduler, req->params.value[0], &status, err) < 0)
 		return -1;
-	return rt_answer_after_commit(req);
+	return answer_move(req, status, err);
+}
+
+int rt_route_job_pause(struct rt_req *req, struct rt_err *err)
+{
+	enum rt_job_status status;
+
+	if (rt_scheduler_pause(&req->server->scheduler, req->params.value[0], &status, err) < 0)
+		return -1;
+	return answer_move(req, status, err);
+}
+
+int rt_route_job_resume(struct rt_req *req, struct rt_err *err)
+{
+	enum rt_job_status status;
+
+	if (rt_scheduler_resume(&req->server->scheduler, req->params.value[0], &status, err) < 0)
+		return -1;
+	return answer_move(req, status, err);
+}
+
+int rt_route_job_retry(struct rt_req *req, struct rt_err *err)
+{
+	enum rt_job_status status;
+
+	if (rt_scheduler_retry(&req->server->scheduler, req->params.value[0], &status, err) < 0)
+		return -1;
+	return answer_move(req, status, err);
 }
 
 int rt_route_job_delete(struct rt_req *req, struct rt_err *err)

@@ -13,7 +13,16 @@ int rt_route_healthz(struct rt_req *req, struct rt_err *err)
 {
 	struct rt_buf body = RT_BUF_INIT;
 
-	rt_buf_str(&body, "{\"status\":\"ok\"}");
+	const struct rt_disk *disk = &req->server->disk;
+
+	rt_buf_fmt(&body, "{\"status\":\"%s\",\"disk\":{\"status\":\"%s\",\"free_bytes\":",
+		   disk->low ? "degraded" : "ok", disk->low ? "low" : "ok");
+	if (disk->free_bytes < 0)
+		rt_buf_str(&body, "null");
+	else
+		rt_buf_fmt(&body, "%lld", (long long)disk->free_bytes);
+	rt_buf_fmt(&body, ",\"low_bytes\":%lld,\"high_bytes\":%lld}}", (long long)disk->low_bytes,
+		   (long long)disk->high_bytes);
 	return rt_answer_json(req, 200, &body, err);
 }
 

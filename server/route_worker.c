@@ -8,6 +8,7 @@
 #include "server/respond.h"
 #include "server/routes.h"
 #include "server/server.h"
+#include "server/supervisor.h"
 
 /* The answer to a wrong token and to an unknown run is the same. */
 static int check_token(struct rt_req *req, struct rt_run_row *run, struct rt_err *err)
@@ -40,14 +41,14 @@ int rt_route_worker_events(struct rt_req *req, struct rt_err *err)
 		rt_answer_header(req, "WWW-Authenticate", "Bearer realm=\"run\"");
 		return 0;
 	}
-	if (rt_scheduler_report(sch, &run, rt_buf_text(&req->body), req->body.len, err) < 0) {
+	if (rt_runs_report(sch, &run, rt_buf_text(&req->body), req->body.len, err) < 0) {
 		if (!rt_store_is_open(req->server->store))
 			return -1;
 		rt_answer_error(req, err); /* what came before the mistake is kept */
 		return rt_answer_after_commit(req);
 	}
 	rt_buf_fmt(&body, "{\"last_seq\":%lld,\"want\":\"%s\"}", (long long)run.last_seq,
-		   rt_scheduler_want(sch, run.id));
+		   rt_runs_want(sch, run.id));
 	if (rt_answer_json(req, 200, &body, err) < 0)
 		return -1;
 	return rt_store_is_open(req->server->store) ? rt_answer_after_commit(req) : 0;

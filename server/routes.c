@@ -9,8 +9,12 @@ const struct rt_route rt_routes[] = {
 	{ "GET", "/v1/jobs:counts", rt_route_jobs_counts, 0, NULL },
 	{ "POST", "/v1/jobs:validate", rt_route_jobs_validate, RT_SPEC_BODY_MAX, JSON },
 	{ "GET", "/v1/jobs/{}", rt_route_job_get, 0, NULL },
+	{ "PATCH", "/v1/jobs/{}", rt_route_job_patch, RT_SPEC_BODY_MAX, JSON },
 	{ "DELETE", "/v1/jobs/{}", rt_route_job_delete, 0, NULL },
 	{ "POST", "/v1/jobs/{}/cancel", rt_route_job_cancel, RT_SPEC_BODY_MAX, NULL },
+	{ "POST", "/v1/jobs/{}/pause", rt_route_job_pause, RT_SPEC_BODY_MAX, NULL },
+	{ "POST", "/v1/jobs/{}/resume", rt_route_job_resume, RT_SPEC_BODY_MAX, NULL },
+	{ "POST", "/v1/jobs/{}/retry", rt_route_job_retry, RT_SPEC_BODY_MAX, NULL },
 
 	{ "GET", "/v1/jobs/{}/events", rt_route_job_events, 0, NULL },
 	{ "GET", "/v1/jobs/{}/epochs", rt_route_job_epochs, 0, NULL },

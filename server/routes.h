@@ -16,7 +16,11 @@ int rt_route_jobs_counts(struct rt_req *req, struct rt_err *err);
 int rt_route_jobs_validate(struct rt_req *req, struct rt_err *err);
 int rt_route_job_get(struct rt_req *req, struct rt_err *err);
 int rt_route_job_delete(struct rt_req *req, struct rt_err *err);
+int rt_route_job_patch(struct rt_req *req, struct rt_err *err);
 int rt_route_job_cancel(struct rt_req *req, struct rt_err *err);
+int rt_route_job_pause(struct rt_req *req, struct rt_err *err);
+int rt_route_job_resume(struct rt_req *req, struct rt_err *err);
+int rt_route_job_retry(struct rt_req *req, struct rt_err *err);
 
 int rt_route_job_events(struct rt_req *req, struct rt_err *err);
 int rt_route_job_steps(struct rt_req *req, struct rt_err *err);

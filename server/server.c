@@ -15,10 +15,12 @@
 #include "base/log.h"
 #include "server/respond.h"
 #include "server/routes.h"
+#include "server/supervisor.h"
 
 static void finish(struct rt_server *s);
 
-#define ROUNDS_MAX 8 /* of requests in one turn, before the loop looks at its other handles */
+#define DISK_MS	   2000 /* between looks at the room on the disk */
+#define ROUNDS_MAX 8	/* of requests in one turn, before the loop looks at its other handles */
 
 /* ---- the end of a turn ---- */
 
@@ -49,6 +51,9 @@ static void commit_and_answer(struct rt_server *s)
 
 	if (failed)
 		rt_log(RT_LOG_ERROR, "-", "%s", err.msg);
+	if (failed && err.code == RT_DISK_FULL)
+		rt_disk_give_up_reserve(&s->disk);
+	rt_runs_settle(&s->scheduler, !failed);
 	rt_streams_settle(&s->streams, !failed);
 	rt_trash_settle(&s->trash, &s->loop, !failed);
 	while ((req = s->answers)) {
@@ -77,7 +82,7 @@ void rt_server_flush(struct rt_server *s)
 	commit_and_answer(s);
 	if (s->http.woken)
 		rt_http_run_soon(&s->http);
-	if (s->stopping && s->scheduler.run_count == 0)
+	if (s->stopping && rt_scheduler_has_stopped(&s->scheduler))
 		finish(s);
 }
 
@@ -106,6 +111,7 @@ static void finish(struct rt_server *s)
 	rt_http_stop(&s->http);
 	uv_close((uv_handle_t *)&s->prepare, NULL);
 	uv_close((uv_handle_t *)&s->check, NULL);
+	uv_close((uv_handle_t *)&s->disk_timer, NULL);
 	for (int i = 0; i < 2; i++)
 		uv_close((uv_handle_t *)&s->signals[i], NULL);
 }
@@ -179,6 +185,30 @@ out:
 	return rc;
 }
 
+static void on_drop(void *arg, const char *run_id, const char *checkpoint_id)
+{
+	struct rt_server *s = arg;
+	char *all = rt_scheduler_path(&s->scheduler, run_id, "checkpoints");
+	char *path = all ? rt_path_join(all, checkpoint_id) : NULL;
+
+	if (path)
+		rt_trash_add(&s->trash, path);
+	free(all);
+	free(path);
+}
+
+static void on_disk_timer(uv_timer_t *timer)
+{
+	struct rt_server *s = timer->data;
+
+	if (rt_disk_look(&s->disk))
+		rt_log(RT_LOG_WARN, "-",
+		       s->disk.low ? "the disk has %lld bytes left, starting nothing until there are more"
+				   : "the disk has room again: %lld bytes",
+		       (long long)s->disk.free_bytes);
+	rt_scheduler_disk_looked(&s->scheduler);
+}
+
 static void on_event(void *arg, const char *job_id)
 {
 	struct rt_server *s = arg;
@@ -233,12 +263,16 @@ static int start_parts(struct rt_server *s, struct rt_err *err)
 	s->scheduler.url = s->http.url;
 	s->scheduler.slots = s->options->slots;
 	s->scheduler.threads = threads_of_a_slot(s->options->slots);
+	s->scheduler.disk = &s->disk;
 	s->scheduler.stop_grace_s = s->options->stop_grace_s;
+	s->scheduler.restart_delay_s = s->options->restart_delay_s;
+	s->scheduler.worker_timeout_s = s->options->worker_timeout_s;
+	rt_oom_find_sources(&s->scheduler.oom);
 	s->validator.roots = &s->jobs.roots;
 	rt_dir_remove(s->validator.dir, NULL); /* what a server that died left there */
 	if (rt_streams_start(&s->streams, &s->loop, &s->http, s->store, err) < 0 ||
 	    rt_http_start(&s->http, s, rt_routes, s->options->listen, err) < 0 ||
-	    rt_scheduler_recover(&s->scheduler, err) < 0)
+	    rt_runs_recover(&s->scheduler, err) < 0)
 		return -1;
 	return rt_store_commit(s->store, err);
 }
@@ -253,7 +287,8 @@ static int start_handles(struct rt_server *s, struct rt_err *err)
 	s->loop_ready = true;
 	uv_prepare_init(&s->loop, &s->prepare);
 	uv_check_init(&s->loop, &s->check);
-	s->prepare.data = s->check.data = s;
+	uv_timer_init(&s->loop, &s->disk_timer);
+	s->prepare.data = s->check.data = s->disk_timer.data = s;
 	for (int i = 0; i < 2; i++) {
 		uv_signal_init(&s->loop, &s->signals[i]);
 		s->signals[i].data = s;
@@ -261,6 +296,7 @@ static int start_handles(struct rt_server *s, struct rt_err *err)
 	s->handles_ready = true;
 	uv_prepare_start(&s->prepare, on_prepare);
 	uv_check_start(&s->check, on_check);
+	uv_timer_start(&s->disk_timer, on_disk_timer, DISK_MS, DISK_MS);
 	for (int i = 0; i < 2; i++) {
 		rc = uv_signal_start(&s->signals[i], on_signal, numbers[i]);
 		if (rc < 0)
@@ -279,10 +315,13 @@ int rt_server_open(struct rt_server *s, const struct rt_options *options, struct
 		if (rt_roots_add(&s->jobs.roots, options->models_roots[i], err) < 0)
 			return -1;
 	}
-	if (open_data_dir(s, err) < 0 || start_handles(s, err) < 0)
+	if (open_data_dir(s, err) < 0 ||
+	    rt_disk_open(&s->disk, s->data_dir, options->min_free_bytes, err) < 0 ||
+	    start_handles(s, err) < 0)
 		return -1;
 	s->jobs.store = s->store;
 	s->jobs.on_event = on_event;
+	s->jobs.on_drop = on_drop;
 	s->jobs.arg = s;
 	return start_parts(s, err);
 }
@@ -300,6 +339,7 @@ void rt_server_close(struct rt_server *s)
 		uv_loop_close(&s->loop);
 	}
 	rt_store_close(s->store);
+	rt_disk_close(&s->disk);
 	rt_roots_release(&s->jobs.roots);
 	free(s->validator.dir);
 	free(s->worker);

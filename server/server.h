@@ -14,6 +14,7 @@
 #include "server/http.h"
 #include "server/jobs.h"
 #include "server/options.h"
+#include "server/disk.h"
 #include "server/scheduler.h"
 #include "server/stream.h"
 #include "server/trash.h"
@@ -32,9 +33,11 @@ struct rt_server {
 	struct rt_validator validator;
 	struct rt_streams streams;
 	struct rt_trash trash;
+	struct rt_disk disk;
 	char *worker; /* the program */
 	uv_prepare_t prepare;
 	uv_check_t check;
+	uv_timer_t disk_timer;
 	uv_signal_t signals[2];
 	bool handles_ready;
 	bool stopping;

@@ -10,7 +10,7 @@
 
 #include "server/embedded.h"
 
-#define STATEMENTS_MAX 96
+#define STATEMENTS_MAX 192
 
 struct rt_store {
 	sqlite3 *db;

@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define COLUMNS "id, job_id, run_id, attempt, epoch, step, size_bytes, files, metrics, created_ms, deleted_ms"
+#define COLUMNS                                                                                              \
+	"id, job_id, run_id, attempt, epoch, step, size_bytes, files, metrics, created_ms, deleted_ms, "     \
+	"was_best, superseded"
 
 static char *text(sqlite3_stmt *stmt, int column)
 {
@@ -25,6 +27,8 @@ static void from_row(sqlite3_stmt *stmt, struct rt_checkpoint *c)
 		.metrics = text(stmt, 8),
 		.created_ms = rt_sql_int(stmt, 9),
 		.deleted_ms = rt_sql_int(stmt, 10),
+		.was_best = rt_sql_int(stmt, 11) != 0,
+		.superseded = rt_sql_int(stmt, 12) != 0,
 	};
 }
 
@@ -32,10 +36,10 @@ int rt_store_checkpoint_add(struct rt_store *st, const struct rt_checkpoint *c, 
 {
 	int rc = rt_sql_run(st, err,
 			    "INSERT INTO checkpoints (id, job_id, run_id, attempt, epoch, step, size_bytes, "
-			    "files, metrics, created_ms)"
-			    " VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
-			    "tttiiiitti", c->id, c->job_id, c->run_id, c->attempt, c->epoch, c->step,
-			    c->size_bytes, c->files, c->metrics, c->created_ms);
+			    "files, metrics, created_ms, was_best)"
+			    " VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
+			    "tttiiiittii", c->id, c->job_id, c->run_id, c->attempt, c->epoch, c->step,
+			    c->size_bytes, c->files, c->metrics, c->created_ms, (int64_t)c->was_best);
 
 	if (rc == 0)
 		return rt_fail(err, RT_CONFLICT, "checkpoint %s is there already", c->id);
@@ -107,6 +111,19 @@ int rt_store_checkpoints_read(struct rt_store *st, const char *job_id,
 	}
 	rt_sql_done(st, stmt);
 	return rc;
+}
+
+int rt_store_checkpoint_set_run(struct rt_store *st, const char *id, const char *run_id, struct rt_err *err)
+{
+	return rt_sql_run(st, err, "UPDATE checkpoints SET run_id = ? WHERE id = ?", "tt", run_id, id) < 0
+		       ? -1
+		       : 0;
+}
+
+int rt_store_checkpoint_supersede(struct rt_store *st, const char *id, struct rt_err *err)
+{
+	return rt_sql_run(st, err, "UPDATE checkpoints SET superseded = 1 WHERE id = ?", "t", id) < 0 ? -1
+												      : 0;
 }
 
 int rt_store_checkpoint_deleted(struct rt_store *st, const char *job_id, const char *id, int64_t now_ms,

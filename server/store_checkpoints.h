@@ -3,15 +3,20 @@
 #ifndef RT_SERVER_STORE_CHECKPOINTS_H
 #define RT_SERVER_STORE_CHECKPOINTS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "server/store.h"
 
 struct rt_checkpoint {
-	char *id, *job_id, *run_id;
-	int64_t attempt, epoch, step, size_bytes;
-	char *files;   /* JSON [{name, size_bytes, sha256}] */
-	char *metrics; /* JSON, or NULL */
+	char *id, *job_id;
+	char *run_id; /* the run whose folder holds it: that which wrote it, or a later one that took it over */
+	int64_t attempt; /* that wrote it */
+	int64_t epoch, step, size_bytes;
+	bool was_best;	 /* when it was written */
+	bool superseded; /* a later attempt went on from before it */
+	char *files;	 /* JSON [{name, size_bytes, sha256}] */
+	char *metrics;	 /* JSON, or NULL */
 	int64_t created_ms;
 	int64_t deleted_ms; /* RT_SQL_NO_INT: its files are there */
 };
@@ -25,6 +30,8 @@ void rt_checkpoint_release(struct rt_checkpoint *c); /* a zeroed one is fine */
 int rt_store_checkpoints_read(struct rt_store *st, const char *job_id,
 			      void (*each)(void *arg, const struct rt_checkpoint *c), void *arg,
 			      struct rt_err *err);
+int rt_store_checkpoint_set_run(struct rt_store *st, const char *id, const char *run_id, struct rt_err *err);
+int rt_store_checkpoint_supersede(struct rt_store *st, const char *id, struct rt_err *err);
 int rt_store_checkpoint_deleted(struct rt_store *st, const char *job_id, const char *id, int64_t now_ms,
 				struct rt_err *err);
 

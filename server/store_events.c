@@ -27,11 +27,11 @@ int rt_store_events_read(struct rt_store *st, const char *job_id, int64_t after,
 			 struct rt_err *err)
 {
 	static const char of_job[] =
-		"SELECT seq, id, job_id, run_id, run_seq, attempt, type, level, message, data, created_ms"
-		" FROM events WHERE job_id = ? AND seq > ? ORDER BY seq LIMIT ?";
+		"SELECT seq, id, job_id, run_id, run_seq, attempt, type, level, message, data, created_ms, "
+		"superseded FROM events WHERE job_id = ? AND seq > ? ORDER BY seq LIMIT ?";
 	static const char of_all[] =
-		"SELECT seq, id, job_id, run_id, run_seq, attempt, type, level, message, data, created_ms"
-		" FROM events WHERE seq > ? ORDER BY seq LIMIT ?";
+		"SELECT seq, id, job_id, run_id, run_seq, attempt, type, level, message, data, created_ms, "
+		"superseded FROM events WHERE seq > ? ORDER BY seq LIMIT ?";
 	sqlite3_stmt *stmt = job_id ? rt_sql(st, err, of_job, "tii", job_id, after, limit)
 				    : rt_sql(st, err, of_all, "ii", after, limit);
 	int rc;
@@ -51,6 +51,7 @@ int rt_store_events_read(struct rt_store *st, const char *job_id, int64_t after,
 			.message = rt_sql_text(stmt, 8),
 			.data = rt_sql_text(stmt, 9),
 			.created_ms = rt_sql_int(stmt, 10),
+			.superseded = rt_sql_int(stmt, 11) != 0,
 		};
 
 		if (!each(arg, &row)) {
@@ -83,28 +84,70 @@ int rt_store_events_last(struct rt_store *st, const char *job_id, int64_t *ret, 
 	return rc;
 }
 
-int rt_store_epoch_put(struct rt_store *st, const char *job_id, const struct rt_epoch_row *row,
-		       struct rt_err *err)
+int rt_store_events_supersede(struct rt_store *st, const char *job_id, int64_t attempt, int64_t from_step,
+			      struct rt_err *err)
 {
-	return rt_sql_run(st, err,
-			  "INSERT OR REPLACE INTO epochs (job_id, epoch, attempt, event_seq, eval_accuracy, "
-			  "data, created_ms)"
-			  " VALUES (?,?,?,?,?,?,?)",
-			  "tiiirti", job_id, row->epoch, row->attempt, row->event_seq, row->eval_accuracy,
-			  row->data, row->created_ms) < 0
+	return rt_sql_run(
+		       st, err,
+		       "UPDATE events SET superseded = 1 WHERE job_id = ? AND attempt < ? AND superseded = 0"
+		       " AND type IN ('train.progress', 'epoch.completed', 'checkpoint.written')"
+		       " AND json_extract(data, '$.step') > ?",
+		       "tii", job_id, attempt, from_step) < 0
 		       ? -1
 		       : 0;
 }
 
-int rt_store_epochs_read(struct rt_store *st, const char *job_id,
+int rt_store_epoch_put(struct rt_store *st, const char *job_id, const struct rt_epoch_row *row,
+		       struct rt_err *err)
+{
+	if (rt_sql_run(st, err,
+		       "UPDATE epochs SET superseded = 1 WHERE job_id = ? AND epoch = ? AND attempt < ?",
+		       "tii", job_id, row->epoch, row->attempt) < 0)
+		return -1;
+	return rt_sql_run(st, err,
+			  "INSERT OR REPLACE INTO epochs (job_id, epoch, attempt, step, event_seq, "
+			  "eval_accuracy, data, created_ms)"
+			  " VALUES (?,?,?,?,?,?,?,?)",
+			  "tiiiirti", job_id, row->epoch, row->attempt, row->step, row->event_seq,
+			  row->eval_accuracy, row->data, row->created_ms) < 0
+		       ? -1
+		       : 0;
+}
+
+int rt_store_epochs_supersede(struct rt_store *st, const char *job_id, int64_t attempt, int64_t from_step,
+			      struct rt_err *err)
+{
+	return rt_sql_run(st, err,
+			  "UPDATE epochs SET superseded = 1 WHERE job_id = ? AND attempt < ? AND step > ?",
+			  "tii", job_id, attempt, from_step) < 0
+		       ? -1
+		       : 0;
+}
+
+int rt_store_epochs_last(struct rt_store *st, const char *job_id, int64_t *ret, struct rt_err *err)
+{
+	sqlite3_stmt *stmt = rt_sql(
+		st, err, "SELECT max(epoch) FROM epochs WHERE job_id = ? AND superseded = 0", "t", job_id);
+	int rc;
+
+	if (!stmt)
+		return -1;
+	rc = rt_sql_step(st, stmt, err);
+	if (rc == 1)
+		*ret = rt_sql_int(stmt, 0);
+	rt_sql_done(st, stmt);
+	return rc < 0 ? -1 : 0;
+}
+
+int rt_store_epochs_read(struct rt_store *st, const char *job_id, bool all,
 			 void (*each)(void *arg, const struct rt_epoch_row *row), void *arg,
 			 struct rt_err *err)
 {
 	sqlite3_stmt *stmt =
 		rt_sql(st, err,
-		       "SELECT epoch, attempt, event_seq, eval_accuracy, data, created_ms FROM epochs"
-		       " WHERE job_id = ? ORDER BY epoch",
-		       "t", job_id);
+		       "SELECT epoch, attempt, event_seq, eval_accuracy, data, created_ms, step, superseded"
+		       " FROM epochs WHERE job_id = ? AND superseded <= ? ORDER BY epoch, attempt",
+		       "ti", job_id, (int64_t)all);
 	int rc;
 
 	if (!stmt)
@@ -117,6 +160,8 @@ int rt_store_epochs_read(struct rt_store *st, const char *job_id,
 			.eval_accuracy = rt_sql_real(stmt, 3),
 			.data = rt_sql_text(stmt, 4),
 			.created_ms = rt_sql_int(stmt, 5),
+			.step = rt_sql_int(stmt, 6),
+			.superseded = rt_sql_int(stmt, 7) != 0,
 		};
 
 		each(arg, &row);
@@ -128,9 +173,11 @@ int rt_store_epochs_read(struct rt_store *st, const char *job_id,
 int rt_store_epoch_accuracy(struct rt_store *st, const char *job_id, int64_t epoch, double *ret,
 			    struct rt_err *err)
 {
-	sqlite3_stmt *stmt =
-		rt_sql(st, err, "SELECT eval_accuracy FROM epochs WHERE job_id = ? AND epoch = ?", "ti",
-		       job_id, epoch);
+	sqlite3_stmt *stmt = rt_sql(
+		st, err,
+		"SELECT eval_accuracy FROM epochs WHERE job_id = ? AND epoch = ? ORDER BY attempt DESC "
+		"LIMIT 1",
+		"ti", job_id, epoch);
 	int rc;
 
 	if (!stmt)

@@ -3,6 +3,7 @@
 #ifndef RT_SERVER_STORE_EVENTS_H
 #define RT_SERVER_STORE_EVENTS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "server/store.h"
@@ -16,6 +17,7 @@ struct rt_event_row {
 	const char *type, *level, *message;
 	const char *data; /* JSON object on one line */
 	int64_t created_ms;
+	bool superseded; /* a later attempt went on from before it */
 };
 
 /* seq of the row is ignored. RT_CONFLICT when the run's event of that number is there already. */
@@ -29,18 +31,29 @@ int rt_store_events_read(struct rt_store *st, const char *job_id, int64_t after,
 /* The highest seq of the job (NULL: of all, deleted ones too); 0 when there is none. */
 int rt_store_events_last(struct rt_store *st, const char *job_id, int64_t *ret, struct rt_err *err);
 
+/* What attempts before `attempt` said of steps after from_step counts no more: their progress, epochs and checkpoints stay in
+ * the history, marked. */
+int rt_store_events_supersede(struct rt_store *st, const char *job_id, int64_t attempt, int64_t from_step,
+			      struct rt_err *err);
+
 struct rt_epoch_row {
-	int64_t epoch, attempt, event_seq;
+	int64_t epoch, attempt, step, event_seq;
+	bool superseded;
 	double eval_accuracy;
 	const char *data; /* JSON object: epoch.completed's */
 	int64_t created_ms;
 };
-/* A later attempt's epoch takes the place of an earlier one's. */
+/* The same epoch of an earlier attempt is superseded by it. */
 int rt_store_epoch_put(struct rt_store *st, const char *job_id, const struct rt_epoch_row *row,
 		       struct rt_err *err);
-int rt_store_epochs_read(struct rt_store *st, const char *job_id,
+/* In order of epoch, then attempt; those that are superseded only if all. */
+int rt_store_epochs_read(struct rt_store *st, const char *job_id, bool all,
 			 void (*each)(void *arg, const struct rt_epoch_row *row), void *arg,
 			 struct rt_err *err);
+int rt_store_epochs_supersede(struct rt_store *st, const char *job_id, int64_t attempt, int64_t from_step,
+			      struct rt_err *err);
+/* The last epoch that counts; RT_SQL_NO_INT: none. */
+int rt_store_epochs_last(struct rt_store *st, const char *job_id, int64_t *ret, struct rt_err *err);
 /* NaN when the epoch is not there. */
 int rt_store_epoch_accuracy(struct rt_store *st, const char *job_id, int64_t epoch, double *ret,
 			    struct rt_err *err);

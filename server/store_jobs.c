@@ -10,7 +10,7 @@
 	"id, name, status, phase, priority, spec, original_spec, loss, max_runtime_s, attempt, run_id, "     \
 	"delete_wanted, error, history, created_ms, updated_ms, started_ms, finished_ms, progress_ms, "      \
 	"percent, epoch, total_epochs, eta_s, best_epoch, best_accuracy, best_checkpoint_id, "               \
-	"last_checkpoint_id"
+	"last_checkpoint_id, notes, revision, restarts, ran_ms, wait_reason, wait_until_ms, wait_bytes"
 
 static const size_t strings[] = {
 	offsetof(struct rt_job, id),
@@ -24,6 +24,8 @@ static const size_t strings[] = {
 	offsetof(struct rt_job, history),
 	offsetof(struct rt_job, best_checkpoint_id),
 	offsetof(struct rt_job, last_checkpoint_id),
+	offsetof(struct rt_job, notes),
+	offsetof(struct rt_job, wait_reason),
 };
 
 static char **string_at(struct rt_job *job, size_t i)
@@ -72,6 +74,23 @@ static int from_row(sqlite3_stmt *stmt, struct rt_job *job, struct rt_err *err)
 	job->best_accuracy = rt_sql_real(stmt, c++);
 	job->best_checkpoint_id = text(stmt, c++);
 	job->last_checkpoint_id = text(stmt, c++);
+	job->notes = text(stmt, c++);
+	job->revision = rt_sql_int(stmt, c++);
+	job->restarts = rt_sql_int(stmt, c++);
+	job->ran_ms = rt_sql_int(stmt, c++);
+	job->wait_reason = text(stmt, c++);
+	job->wait_until_ms = rt_sql_int(stmt, c++);
+	job->wait_bytes = rt_sql_int(stmt, c++);
+	return 0;
+}
+
+static int add_tags(struct rt_store *st, const char *id, char *const *tags, size_t n, struct rt_err *err)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (rt_sql_run(st, err, "INSERT OR IGNORE INTO job_tags (tag, job_id) VALUES (?,?)", "tt",
+			       tags[i], id) < 0)
+			return -1;
+	}
 	return 0;
 }
 
@@ -88,12 +107,7 @@ int rt_store_job_add(struct rt_store *st, const struct rt_job *job, char *const 
 		       job->spec, job->original_spec, job->loss, job->max_runtime_s, job->history,
 		       job->created_ms, job->updated_ms, job->total_epochs) < 0)
 		return -1;
-	for (size_t i = 0; i < tag_count; i++) {
-		if (rt_sql_run(st, err, "INSERT OR IGNORE INTO job_tags (tag, job_id) VALUES (?,?)", "tt",
-			       tags[i], job->id) < 0)
-			return -1;
-	}
-	return 0;
+	return add_tags(st, job->id, tags, tag_count, err);
 }
 
 int rt_store_job_get(struct rt_store *st, const char *id, struct rt_job *ret, struct rt_err *err)
@@ -221,20 +235,61 @@ int rt_store_jobs_count(struct rt_store *st, enum rt_job_status status, int64_t 
 	return rc;
 }
 
-int rt_store_job_next(struct rt_store *st, char ret_id[RT_ID_SIZE], struct rt_err *err)
+int rt_store_job_next(struct rt_store *st, int64_t now_ms, bool (*skip)(void *arg, const char *id), void *arg,
+		      char ret_id[RT_ID_SIZE], struct rt_err *err)
+{
+	sqlite3_stmt *stmt = rt_sql(st, err,
+				    "SELECT id FROM jobs WHERE status = 'queued' AND"
+				    " (wait_until_ms IS NULL OR wait_until_ms <= ? OR wait_until_ms > ?)"
+				    " ORDER BY priority DESC, id",
+				    "ii", now_ms, now_ms + RT_WAIT_MAX_MS);
+	int rc;
+
+	if (!stmt)
+		return -1;
+	while ((rc = rt_sql_step(st, stmt, err)) == 1) {
+		strncpy(ret_id, rt_sql_text(stmt, 0), RT_ID_SIZE - 1);
+		ret_id[RT_ID_SIZE - 1] = '\0';
+		if (!skip(arg, ret_id))
+			break;
+	}
+	rt_sql_done(st, stmt);
+	return rc;
+}
+
+int rt_store_jobs_next_wait(struct rt_store *st, int64_t now_ms, int64_t *ret_ms, struct rt_err *err)
 {
 	sqlite3_stmt *stmt =
 		rt_sql(st, err,
-		       "SELECT id FROM jobs WHERE status = 'queued' ORDER BY priority DESC, id LIMIT 1", "");
+		       "SELECT min(wait_until_ms) FROM jobs WHERE status = 'queued' AND wait_until_ms > ?"
+		       " AND wait_until_ms <= ?",
+		       "ii", now_ms, now_ms + RT_WAIT_MAX_MS);
 	int rc;
 
 	if (!stmt)
 		return -1;
 	rc = rt_sql_step(st, stmt, err);
-	if (rc == 1) {
-		strncpy(ret_id, rt_sql_text(stmt, 0), RT_ID_SIZE - 1);
-		ret_id[RT_ID_SIZE - 1] = '\0';
-	}
+	if (rc == 1)
+		*ret_ms = rt_sql_int(stmt, 0);
+	rt_sql_done(st, stmt);
+	return rc < 0 ? -1 : 0;
+}
+
+int rt_store_jobs_waiting(struct rt_store *st, const char *reason,
+			  void (*each)(void *arg, const char *id, int64_t bytes), void *arg,
+			  struct rt_err *err)
+{
+	sqlite3_stmt *stmt =
+		rt_sql(st, err,
+		       "SELECT id, wait_bytes FROM jobs WHERE status = 'paused' AND wait_reason = ?"
+		       " ORDER BY priority DESC, id",
+		       "t", reason);
+	int rc;
+
+	if (!stmt)
+		return -1;
+	while ((rc = rt_sql_step(st, stmt, err)) == 1)
+		each(arg, rt_sql_text(stmt, 0), rt_sql_int(stmt, 1));
 	rt_sql_done(st, stmt);
 	return rc;
 }
@@ -256,9 +311,10 @@ int rt_store_job_set_status(struct rt_store *st, const char *id, enum rt_job_sta
 	return changed(rt_sql_run(st, err,
 				  "UPDATE jobs SET status = ?, phase = ?, history = json_insert(history, "
 				  "'$[#]', json(?)),"
-				  " error = coalesce(?, error), updated_ms = ?, started_ms = "
+				  " error = ?, updated_ms = ?, started_ms = "
 				  "coalesce(started_ms, ?), finished_ms = ?,"
-				  " eta_s = NULL WHERE id = ?",
+				  " eta_s = NULL, revision = revision + 1, wait_reason = NULL, wait_until_ms "
+				  "= NULL, wait_bytes = NULL WHERE id = ?",
 				  "ttttiiit", rt_job_status_word(status), phase, entry, error, now_ms,
 				  started, finished, id),
 		       id, err);
@@ -295,15 +351,50 @@ int rt_store_job_set_progress(struct rt_store *st, const char *id, double percen
 		       id, err);
 }
 
-int rt_store_job_clear_progress(struct rt_store *st, const char *id, struct rt_err *err)
+int rt_store_job_reset_progress(struct rt_store *st, const char *id, double percent, int64_t epoch,
+				struct rt_err *err)
 {
 	return changed(rt_sql_run(st, err,
-				  "UPDATE jobs SET percent = NULL, epoch = NULL, eta_s = NULL, progress_ms = "
-				  "NULL, best_epoch = NULL,"
-				  " best_accuracy = NULL, best_checkpoint_id = NULL, last_checkpoint_id = "
-				  "NULL, error = NULL WHERE id = ?",
-				  "t", id),
+				  "UPDATE jobs SET percent = ?, epoch = ?, eta_s = NULL WHERE id = ?", "rit",
+				  percent, epoch, id),
 		       id, err);
+}
+
+int rt_store_job_set_wait(struct rt_store *st, const char *id, const char *reason, int64_t until_ms,
+			  int64_t bytes, struct rt_err *err)
+{
+	return changed(
+		rt_sql_run(st, err,
+			   "UPDATE jobs SET wait_reason = ?, wait_until_ms = ?, wait_bytes = ? WHERE id = ?",
+			   "tiit", reason, until_ms, bytes, id),
+		id, err);
+}
+
+int rt_store_job_set_restarts(struct rt_store *st, const char *id, int64_t restarts, struct rt_err *err)
+{
+	return changed(rt_sql_run(st, err, "UPDATE jobs SET restarts = ? WHERE id = ?", "it", restarts, id),
+		       id, err);
+}
+
+int rt_store_job_add_ran(struct rt_store *st, const char *id, int64_t ms, struct rt_err *err)
+{
+	return changed(rt_sql_run(st, err, "UPDATE jobs SET ran_ms = ran_ms + ? WHERE id = ?", "it", ms, id),
+		       id, err);
+}
+
+int rt_store_job_edit(struct rt_store *st, const struct rt_job *job, char *const *tags, size_t tag_count,
+		      int64_t now_ms, struct rt_err *err)
+{
+	if (changed(rt_sql_run(
+			    st, err,
+			    "UPDATE jobs SET name = ?, notes = ?, priority = ?, max_runtime_s = ?, spec = ?,"
+			    " updated_ms = ?, revision = revision + 1 WHERE id = ?",
+			    "ttiitit", job->name, job->notes, job->priority, job->max_runtime_s, job->spec,
+			    now_ms, job->id),
+		    job->id, err) < 0 ||
+	    rt_sql_run(st, err, "DELETE FROM job_tags WHERE job_id = ?", "t", job->id) < 0)
+		return -1;
+	return add_tags(st, job->id, tags, tag_count, err);
 }
 
 int rt_store_job_set_best(struct rt_store *st, const char *id, int64_t epoch, double accuracy,

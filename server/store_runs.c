@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-#define COLUMNS "id, job_id, attempt, token_sha256, pid, pid_start, last_seq, created_ms, ended_ms"
+#define COLUMNS "id, job_id, attempt, token_sha256, pid, pid_start, last_seq, created_ms, ended_ms, from_step"
 
 static void from_row(sqlite3_stmt *stmt, struct rt_run_row *run)
 {
@@ -16,6 +16,7 @@ static void from_row(sqlite3_stmt *stmt, struct rt_run_row *run)
 	run->last_seq = rt_sql_int(stmt, 6);
 	run->created_ms = rt_sql_int(stmt, 7);
 	run->ended_ms = rt_sql_int(stmt, 8);
+	run->from_step = rt_sql_int(stmt, 9);
 }
 
 static int changed(int rows, const char *id, struct rt_err *err)
@@ -63,6 +64,28 @@ int rt_store_run_set_seq(struct rt_store *st, const char *id, int64_t last_seq, 
 {
 	return changed(rt_sql_run(st, err, "UPDATE runs SET last_seq = ? WHERE id = ?", "it", last_seq, id),
 		       id, err);
+}
+
+int rt_store_run_set_from_step(struct rt_store *st, const char *id, int64_t from_step, struct rt_err *err)
+{
+	return changed(rt_sql_run(st, err, "UPDATE runs SET from_step = ? WHERE id = ?", "it", from_step, id),
+		       id, err);
+}
+
+int rt_store_run_last_event(struct rt_store *st, const char *id, int64_t *ret_ms, struct rt_err *err)
+{
+	sqlite3_stmt *stmt = rt_sql(
+		st, err, "SELECT created_ms FROM events WHERE run_id = ? ORDER BY run_seq DESC LIMIT 1", "t",
+		id);
+	int rc;
+
+	if (!stmt)
+		return -1;
+	rc = rt_sql_step(st, stmt, err);
+	if (rc >= 0)
+		*ret_ms = rc == 1 ? rt_sql_int(stmt, 0) : RT_SQL_NO_INT;
+	rt_sql_done(st, stmt);
+	return rc < 0 ? -1 : 0;
 }
 
 int rt_store_run_end(struct rt_store *st, const char *id, int64_t exit_status, int64_t exit_signal,

@@ -15,6 +15,7 @@ struct rt_run_row {
 	char token_sha256[RT_SHA256_SIZE];
 	int64_t pid, pid_start; /* RT_SQL_NO_INT before the process is there */
 	int64_t last_seq;	/* of the worker's events */
+	int64_t from_step;	/* where its training began; RT_SQL_NO_INT: it did not yet */
 	int64_t created_ms;
 	int64_t ended_ms; /* RT_SQL_NO_INT while it runs */
 };
@@ -25,6 +26,9 @@ int rt_store_run_get(struct rt_store *st, const char *id, struct rt_run_row *ret
 int rt_store_run_set_pid(struct rt_store *st, const char *id, int64_t pid, int64_t pid_start,
 			 struct rt_err *err);
 int rt_store_run_set_seq(struct rt_store *st, const char *id, int64_t last_seq, struct rt_err *err);
+int rt_store_run_set_from_step(struct rt_store *st, const char *id, int64_t from_step, struct rt_err *err);
+/* When the run's last event came; RT_SQL_NO_INT: it said nothing. */
+int rt_store_run_last_event(struct rt_store *st, const char *id, int64_t *ret_ms, struct rt_err *err);
 /* exit_status, exit_signal: RT_SQL_NO_INT when not known. */
 int rt_store_run_end(struct rt_store *st, const char *id, int64_t exit_status, int64_t exit_signal,
 		     int64_t now_ms, struct rt_err *err);

@@ -5,7 +5,8 @@
 
 #include "base/buf.h"
 
-#define EVENT_COLUMNS "seq, id, job_id, run_id, run_seq, attempt, type, level, message, data, created_ms"
+#define EVENT_COLUMNS                                                                                        \
+	"seq, id, job_id, run_id, run_seq, attempt, type, level, message, data, created_ms, superseded"
 
 int rt_store_jobs_counts(struct rt_store *st, const struct rt_jobs_filter *filter,
 			 int64_t ret[RT_JOB_STATUS_COUNT], struct rt_err *err)
@@ -48,6 +49,7 @@ static int read_rows(struct rt_store *st, sqlite3_stmt *stmt,
 			.message = rt_sql_text(stmt, 8),
 			.data = rt_sql_text(stmt, 9),
 			.created_ms = rt_sql_int(stmt, 10),
+			.superseded = rt_sql_int(stmt, 11) != 0,
 		};
 
 		if (!each(arg, &row)) {
@@ -64,11 +66,12 @@ int rt_store_steps_read(struct rt_store *st, const char *job_id, int64_t points,
 			struct rt_err *err)
 {
 	/* Counted from the newest, in the index alone; only the rows that are chosen are read. */
-	static const char sql[] = "WITH numbered AS (SELECT seq AS s, row_number() OVER (ORDER BY seq DESC) "
-				  "- 1 AS n, count(*) OVER () AS total"
-				  " FROM events WHERE job_id = ?1 AND type = 'train.progress')"
-				  " SELECT " EVENT_COLUMNS " FROM numbered JOIN events ON seq = s"
-				  " WHERE n % ((total + ?2 - 1) / ?2) = 0 ORDER BY seq";
+	static const char sql[] =
+		"WITH numbered AS (SELECT seq AS s, row_number() OVER (ORDER BY seq DESC) "
+		"- 1 AS n, count(*) OVER () AS total"
+		" FROM events WHERE job_id = ?1 AND type = 'train.progress' AND superseded = 0)"
+		" SELECT " EVENT_COLUMNS " FROM numbered JOIN events ON seq = s"
+		" WHERE n % ((total + ?2 - 1) / ?2) = 0 ORDER BY seq";
 	sqlite3_stmt *stmt = rt_sql(st, err, sql, "ti", job_id, points);
 
 	return stmt ? read_rows(st, stmt, each, arg, err) : -1;
@@ -117,6 +120,15 @@ int rt_store_evaluation_put(struct rt_store *st, const char *job_id, const struc
 			  " VALUES (?,?,?,?,?,?)",
 			  "tiiiti", job_id, row->epoch, row->attempt, row->event_seq, row->data,
 			  row->created_ms) < 0
+		       ? -1
+		       : 0;
+}
+
+int rt_store_evaluations_drop(struct rt_store *st, const char *job_id, int64_t attempt, int64_t after_epoch,
+			      struct rt_err *err)
+{
+	return rt_sql_run(st, err, "DELETE FROM evaluations WHERE job_id = ? AND attempt < ? AND epoch > ?",
+			  "tii", job_id, attempt, after_epoch) < 0
 		       ? -1
 		       : 0;
 }

@@ -11,7 +11,8 @@
 int rt_store_jobs_counts(struct rt_store *st, const struct rt_jobs_filter *filter,
 			 int64_t ret[RT_JOB_STATUS_COUNT], struct rt_err *err);
 
-/* At most `points` of the job's train.progress events, evenly, the last always among them, oldest first. */
+/* At most `points` of the job's train.progress events that are not superseded, evenly, the last always among them, oldest
+ * first. */
 int rt_store_steps_read(struct rt_store *st, const char *job_id, int64_t points,
 			bool (*each)(void *arg, const struct rt_event_row *row), void *arg,
 			struct rt_err *err);
@@ -36,6 +37,9 @@ struct rt_evaluation_row {
 /* A later attempt's takes the place of an earlier one's. */
 int rt_store_evaluation_put(struct rt_store *st, const char *job_id, const struct rt_evaluation_row *row,
 			    struct rt_err *err);
+/* Forgets those of attempts before `attempt` of epochs that are done again. */
+int rt_store_evaluations_drop(struct rt_store *st, const char *job_id, int64_t attempt, int64_t after_epoch,
+			      struct rt_err *err);
 /* Calls each() with the evaluation of the epoch (RT_SQL_NO_INT: the last). 1 when there is one, 0, -1. */
 int rt_store_evaluation_get(struct rt_store *st, const char *job_id, int64_t epoch,
 			    int (*each)(void *arg, const struct rt_evaluation_row *row, struct rt_err *err),

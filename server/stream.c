@@ -46,7 +46,7 @@ static bool is_followed(const struct rt_stream *s, const char *job_id)
 	return s->job_count == 0;
 }
 
-/* The status that a final event of the job leaves, or NULL. */
+/* The status that a final event leaves a job in, or NULL. */
 static const char *final_status(const char *type)
 {
 	static const char *const types[] = { "job.succeeded", "job.failed", "job.cancelled", "job.deleted" };
@@ -56,6 +56,14 @@ static const char *final_status(const char *type)
 			return types[i] + 4;
 	}
 	return NULL;
+}
+
+/* A job that was retried has more to tell after a final event. */
+static bool is_last(const struct rt_stream *s, int64_t seq)
+{
+	int64_t last = 0;
+
+	return rt_store_events_last(s->owner->store, s->job_id, &last, NULL) == 0 && last <= seq;
 }
 
 static bool add_event(void *arg, const struct rt_event_row *row)
@@ -74,7 +82,7 @@ static bool add_event(void *arg, const struct rt_event_row *row)
 	rt_render_event(&s->out, row);
 	rt_buf_str(&s->out, "\n\n");
 	status = s->job_id[0] ? final_status(row->type) : NULL;
-	if (status) {
+	if (status && is_last(s, row->seq)) {
 		rt_buf_fmt(&s->out, "event: end\ndata: {\"status\":\"%s\"}\n\n", status);
 		s->ended = true;
 		return false;
@@ -115,6 +123,12 @@ static ssize_t on_read(void *cls, uint64_t pos, char *buf, size_t max)
 		s->out_at += n;
 		s->sent_ms = rt_clock_monotonic_ms();
 		return (ssize_t)n;
+	}
+	if (!s->ended && s->owner->closing) {
+		s->ended = true;
+		n = (size_t)snprintf(buf, max, ": the server is going down; come back\n\n");
+		if (n < max)
+			return (ssize_t)n;
 	}
 	if (s->ended)
 		return MHD_CONTENT_READER_END_OF_STREAM;
@@ -294,10 +308,9 @@ static void on_closed(uv_handle_t *handle)
 
 void rt_streams_stop(struct rt_streams *s)
 {
-	for (struct rt_stream *stream = s->first; stream; stream = stream->next) {
-		stream->ended = true;
+	s->closing = true;
+	for (struct rt_stream *stream = s->first; stream; stream = stream->next)
 		wake(stream);
-	}
 	if (s->timer)
 		uv_close((uv_handle_t *)s->timer, on_closed);
 	s->timer = NULL;

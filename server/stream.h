@@ -22,6 +22,7 @@ struct rt_streams {
 	struct rt_store *store;
 	struct rt_stream *first;
 	size_t n;
+	bool closing;		      /* every stream ends when it has sent what is there */
 	int64_t committed;	      /* the highest seq that is on disk */
 	char touched[16][RT_ID_SIZE]; /* jobs with new events in this turn; more than that: all */
 	size_t touched_count;

@@ -11,17 +11,23 @@
   exit=N         exits without a last event
   hang           never goes on; stops when asked to
   stubborn       from here on does not stop when asked to (SIGTERM, want)
+  forgetful      from here on saves no state
   deaf           from here on sends no heartbeat
   nonsense=KIND  sends something that is no event: json, type, gap, huge, utf8, path, lie
   nan            the next epoch's losses are null
+  kill           dies by SIGKILL
+  freeze         stops by SIGSTOP, as a worker that hangs
   slow_start     nothing at all until the gate `start` is open
-Ends with run.succeeded and exit 0. `validate` answers from the names of the models' folders.
+  N:WORD         WORD only in the N-th run of a job of this name; 0N: in all but the N-th
+Ends with run.succeeded and exit 0. A state to go on from is saved after every epoch, and when it is asked to stop (run.stopped after
+SIGTERM, run.paused and run.cancelled when the server wants it). `validate` answers from the names of the models' folders.
 """
 import hashlib
 import http.client
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import threading
@@ -43,6 +49,13 @@ class Stop(Exception):
     pass
 
 
+def of_this_run(word, nth):
+    number, colon, rest = word.partition(":")
+    if not colon or not number.isdigit():
+        return word
+    return rest if (int(number) != nth if number[0] == "0" else int(number) == nth) else None
+
+
 class Run:
     def __init__(self, args):
         with open(args["spec"], encoding="utf-8") as file:
@@ -52,10 +65,12 @@ class Run:
         self.token = os.fdopen(int(args["token-fd"])).readline().strip() if "token-fd" in args else ""
         self.lock = threading.RLock()
         self.cancel = threading.Event()
-        self.stubborn = self.deaf = self.nan = False
-        self.seq = self.epoch = self.step = 0
+        self.stubborn = self.deaf = self.nan = self.forgetful = False
+        self.seq = self.epoch = self.step = self.at = 0
         self.best = (-1.0, None)
         self.checkpoints = []
+        self.resume_from = args.get("resume-from")
+        self.why = "run.stopped"
         self.journal = open(os.path.join(self.dir, "events.ndjson"), "ab")
         signal.signal(signal.SIGTERM, self.on_term)
         threading.Thread(target=self.beat, daemon=True).start()
@@ -63,6 +78,33 @@ class Run:
     def on_term(self, *_):
         if not self.stubborn:
             self.cancel.set()
+
+    def want(self, word):
+        if word in ("cancel", "pause") and not self.stubborn and not self.cancel.is_set():
+            self.why = {"cancel": "run.cancelled", "pause": "run.paused"}[word]
+            self.cancel.set()
+
+    def save(self, at):
+        folder = os.path.join(self.dir, "resume")
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, "new"), "w", encoding="utf-8") as file:
+            json.dump({"epoch": self.epoch, "step": self.step, "at": at, "best": self.best, "checkpoints": self.checkpoints}, file)
+        os.rename(file.name, os.path.join(folder, "state.json"))
+
+    def restore(self):
+        try:
+            with open(os.path.join(self.resume_from, "resume", "state.json"), encoding="utf-8") as file:
+                state = json.load(file)
+        except (OSError, ValueError):
+            self.tell("log", level="warn", message="there is no saved state; starting from the beginning")
+            return
+        self.epoch, self.step, self.at, self.best = state["epoch"], state["step"], state["at"], tuple(state["best"])
+        for checkpoint_id in state["checkpoints"]:
+            source = os.path.join(self.resume_from, "checkpoints", checkpoint_id)
+            if os.path.isdir(source):
+                shutil.copytree(source, os.path.join(self.dir, "checkpoints", checkpoint_id), copy_function=os.link)
+                self.checkpoints.append(checkpoint_id)
+        self.tell("run.resumed", {"from_step": self.step, "from_epoch": self.epoch, "state": "state", "checkpoints": self.checkpoints})
 
     def beat(self):
         while not self.cancel.wait(0.1):
@@ -85,8 +127,8 @@ class Run:
                     return None
                 time.sleep(0.05)
                 continue
-            if response.status == 200 and json.loads(answer)["want"] == "cancel" and not self.stubborn:
-                self.cancel.set()
+            if response.status == 200:
+                self.want(json.loads(answer)["want"])
             if response.status not in (200, 401, 410) and body:
                 print("the server said", response.status, answer.decode("utf-8", "replace"), file=sys.stderr, flush=True)
             return response.status
@@ -183,22 +225,39 @@ class Run:
             self.tell("checkpoint.written", {"checkpoint_id": checkpoint_id, "dir": "checkpoints/" + checkpoint_id, "step": 1, "epoch": 1, "best": True,
                                              "size_bytes": 5, "files": [{"name": "model.safetensors", "size_bytes": 5, "sha256": "0" * 64}]})
 
+    def count(self, name):
+        """Which run of a job of this name it is."""
+        folder = os.path.join(os.path.dirname(self.spec["dataset_id"]), "runs-of")
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, hashlib.sha256(name.encode()).hexdigest()), "a+b") as file:
+            file.write(b".")
+            file.flush()
+            return file.tell()
+
     def play(self):
-        words = (self.spec.get("name") or "").split()
+        name = self.spec.get("name") or ""
+        words = name.split()
+        nth = self.count(name) if ":" in name else 1
         gates = os.path.join(os.path.dirname(self.spec["dataset_id"]), "gates")
         if "slow_start" in words:
             self.wait(os.path.join(gates, "start"))
         self.tell("run.started", {"pid": os.getpid(), "threads": 1, "seed": self.spec["seed"], "precision": "fp32", "teacher_precision": "fp32",
                                   "version": "fake"})
+        if self.resume_from:
+            self.restore()
         self.tell("run.phase", {"phase": "training"})
-        if "epoch" not in words and not {"crash", "hang"} & set(words) and not any(w.startswith(("fail=", "exit=")) for w in words):
+        words = [of_this_run(word, nth) for word in words]  # as many in every run: a saved state has the place in it
+        if "epoch" not in words and not {"crash", "hang", "kill", "freeze"} & set(words) and not any(w.startswith(("fail=", "exit=")) for w in words if w):
             words += ["epoch"] * self.spec["epochs"]
-        for word in words:
+        for self.at in range(self.at, len(words)):
+            word = words[self.at]
             if self.cancel.is_set() and not self.stubborn:
                 raise Stop
-            verb, _, value = word.partition("=")
+            verb, _, value = (word or "").partition("=")
             if verb == "epoch":
                 self.do_epoch()
+                if not self.forgetful:
+                    self.save(self.at + 1)
             elif verb == "gate":
                 self.wait(os.path.join(gates, value))
             elif verb == "log":
@@ -214,11 +273,15 @@ class Run:
             elif verb == "crash":
                 signal.signal(signal.SIGSEGV, signal.SIG_DFL)
                 os.kill(os.getpid(), signal.SIGSEGV)
+            elif verb == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            elif verb == "freeze":
+                os.kill(os.getpid(), signal.SIGSTOP)
             elif verb == "exit":
                 return int(value)
             elif verb == "hang":
                 self.wait(None)
-            elif verb in ("stubborn", "deaf", "nan"):
+            elif verb in ("stubborn", "deaf", "nan", "forgetful"):
                 setattr(self, verb, True)
             elif verb == "nonsense":
                 self.nonsense(value)
@@ -229,8 +292,10 @@ class Run:
         try:
             return self.play()
         except Stop:
-            self.tell("run.cancelled")
-            return 3
+            if self.why != "run.cancelled" and not self.forgetful:
+                self.save(self.at)
+            self.tell(self.why, {} if self.why == "run.cancelled" else {"step": self.step, "epoch": self.epoch})
+            return {"run.cancelled": 3, "run.paused": 4, "run.stopped": 5}[self.why]
 
 
 def validate(args):

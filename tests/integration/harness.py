@@ -354,7 +354,7 @@ class Server:
         (self.models / "data.jsonl").write_text('{"text":"hello","label":"greet"}\n')
         (self.models / "gates").mkdir(exist_ok=True)
         self.command = [str(RETORTD), "--data", str(self.data), "--listen", "127.0.0.1:0", "--models-root", str(self.models),
-                        "--worker", str(worker), "--slots", str(slots), *map(str, args)]
+                        "--worker", str(worker), "--slots", str(slots), "--restart-delay", "0", *map(str, args)]
         for root in roots:
             self.command += ["--models-root", str(root)]
         self.process = None

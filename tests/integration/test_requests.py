@@ -13,7 +13,7 @@ NO_JOB = "job_01ARZ3NDEKTSV4RRFFQ69G5FAV"
 
 
 def test_server_routes(client):
-    assert client.get("/healthz").json == {"status": "ok"}
+    assert client.get("/healthz").json["status"] == "ok"
     assert client.get("/readyz").json == {"status": "ready"}
     assert client.get("/version").json["name"] == "retortd"
 

@@ -29,6 +29,12 @@ static void moves_lead_where_the_drawing_says(void **state)
 		{ RT_JOB_PAUSING, RT_MOVE_PAUSED, RT_JOB_PAUSED },
 		{ RT_JOB_PAUSED, RT_MOVE_RESUME, RT_JOB_QUEUED },
 		{ RT_JOB_PAUSED, RT_MOVE_CANCEL, RT_JOB_CANCELLED },
+		{ RT_JOB_PAUSED, RT_MOVE_PAUSE, RT_JOB_PAUSED },
+		{ RT_JOB_PAUSING, RT_MOVE_PAUSE, RT_JOB_PAUSING },
+		{ RT_JOB_QUEUED, RT_MOVE_PAUSE, RT_JOB_PAUSED },
+		{ RT_JOB_RUNNING, RT_MOVE_PAUSED, RT_JOB_PAUSED },
+		{ RT_JOB_FAILED, RT_MOVE_RETRY, RT_JOB_QUEUED },
+		{ RT_JOB_CANCELLED, RT_MOVE_RETRY, RT_JOB_QUEUED },
 	};
 
 	(void)state;
@@ -42,7 +48,7 @@ static void moves_lead_where_the_drawing_says(void **state)
 	}
 }
 
-static void nothing_leads_out_of_a_final_status(void **state)
+static void only_retry_leads_out_of_a_final_status(void **state)
 {
 	(void)state;
 	for (int s = RT_JOB_SUCCEEDED; s < RT_JOB_STATUS_COUNT; s++) {
@@ -51,6 +57,8 @@ static void nothing_leads_out_of_a_final_status(void **state)
 			struct rt_err err = RT_ERR_INIT;
 			enum rt_job_status to = RT_JOB_QUEUED;
 
+			if (m == RT_MOVE_RETRY && s != RT_JOB_SUCCEEDED)
+				continue;
 			assert_int_equal(rt_life_move((enum rt_job_status)s, (enum rt_job_move)m, &to, &err),
 					 -1);
 			assert_int_equal(err.code, RT_CONFLICT);
@@ -70,6 +78,31 @@ static void a_refusal_names_the_status_and_what_is_possible(void **state)
 		err.msg,
 		"the job is succeeded; cancel is possible while it is validating, queued, running, pausing, "
 		"paused, cancelling; possible now: delete");
+}
+
+static void actions_are_what_changes_something(void **state)
+{
+	static const struct {
+		enum rt_job_status status;
+		const char *actions[4];
+	} rows[] = {
+		{ RT_JOB_QUEUED, { "pause", "cancel", "delete" } },
+		{ RT_JOB_RUNNING, { "pause", "cancel", "delete" } },
+		{ RT_JOB_PAUSING, { "cancel", "delete" } },
+		{ RT_JOB_PAUSED, { "resume", "cancel", "delete" } },
+		{ RT_JOB_CANCELLING, { "delete" } },
+		{ RT_JOB_SUCCEEDED, { "delete" } },
+		{ RT_JOB_FAILED, { "retry", "delete" } },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		size_t n = 0;
+
+		for (; rows[i].actions[n]; n++)
+			assert_string_equal(rt_life_action(rows[i].status, n), rows[i].actions[n]);
+		assert_null(rt_life_action(rows[i].status, n));
+	}
 }
 
 static void words_read_back(void **state)
@@ -92,7 +125,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(moves_lead_where_the_drawing_says),
-		cmocka_unit_test(nothing_leads_out_of_a_final_status),
+		cmocka_unit_test(only_retry_leads_out_of_a_final_status),
+		cmocka_unit_test(actions_are_what_changes_something),
 		cmocka_unit_test(a_refusal_names_the_status_and_what_is_possible),
 		cmocka_unit_test(words_read_back),
 	};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A folder without tokenizer.json: the older files, one behind the other in the order below with a byte 0xFF between
- * them, which no text holds. A file of no bytes is not there. */
+ * them, which no text holds. The last takes all that is left. A
+ * file of no bytes is not there. */
 #include <stdint.h>
 
 #include "tests/fuzz/check.h"
@@ -32,7 +33,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 					     "added_tokens.json",
 					     "vocab.txt",
 					     "vocab.json",
-					     "merges.txt" };
+					     "merges.txt",
+					     "sentencepiece.bpe.model" };
 	static const char *const texts[] = { "", "Hello, w\xc3\xb6rld  12 [MASK]<mask> aab",
 					     "x\xf0\x9f\x98\x80" };
 	const uint8_t *end = data + size;
@@ -40,7 +42,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct rt_err err = RT_ERR_INIT;
 
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-		const uint8_t *stop = data < end ? memchr(data, 0xFF, (size_t)(end - data)) : NULL;
+		const uint8_t *stop = data < end && i + 1 < sizeof names / sizeof *names
+					      ? memchr(data, 0xFF, (size_t)(end - data))
+					      : NULL;
 		char path[160];
 
 		if (!stop)

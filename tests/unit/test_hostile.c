@@ -343,6 +343,11 @@ static void long_and_deep_files_take_seconds(void **state)
 			"{\"type\":\"RobertaProcessing\",\"sep\":[\"u\",0],\"cls\":[\"u\",0]}"),
 		  ",{\"type\":\"RobertaProcessing\",\"sep\":[\"u\",0],\"cls\":[\"u\",0]}", 199, "]}}",
 		  "adds 1200 special tokens", 0, 16 },
+		{ "tokenizer: a short pattern that is a long one for PCRE2", "f", open_tokenizer,
+		  BYTES("{" WORDLEVEL
+			",\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":"
+			"{\"Regex\":\""),
+		  "\\\\b", 30000, "\"}}}", "60000 bytes is too long", 0, 16 },
 		{ "Unigram: a piece of a megabyte", "f", open_tokenizer,
 		  BYTES("{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\""), "a", MIB, "\",0]]}}",
 		  "has 1048576 bytes, more than 2048", 0, 16 },
@@ -412,6 +417,14 @@ static const struct slow {
 	  ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(?R)?a\"},\"behavior\":"
 	  "\"Isolated\"}}",
 	  "a", 1 << 20, "gave up" },
+	{ "a regular expression that looks at all that follows, from everywhere",
+	  "{" WORDLEVEL ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(?:aa)*[bc]\"},"
+	  "\"behavior\":\"Isolated\"}}",
+	  "a", 1 << 18, "gave up" },
+	{ "the same, with a match each time",
+	  "{" WORDLEVEL ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(?:aa)*[bc]|a\"},"
+	  "\"behavior\":\"Isolated\"}}",
+	  "a", 1 << 18, "gave up" },
 	{ "text that doubles",
 	  "{" WORDLEVEL ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":["
 #define DOUBLE "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"aa\"},"

@@ -5,6 +5,7 @@
 #include <pcre2.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "worker/text/unicode.h"
 
@@ -57,11 +58,12 @@ static int compile(struct rt_regex *re, const char *pattern, size_t len, struct 
 		goto out;
 	}
 	pcre2_set_newline(context, PCRE2_NEWLINE_LF);
-	pcre2_set_max_pattern_length(context, 8 * PATTERN_MAX);
+	pcre2_set_max_pattern_length(context, 2 * RT_REGEX_TRANSLATED_MAX);
 	pcre2_set_parens_nest_limit(context, 100);
 	re->code = pcre2_compile((PCRE2_SPTR)rt_buf_text(&text), text.len,
-				 PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &code,
-				 &at, context);
+				 PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C |
+					 PCRE2_USE_OFFSET_LIMIT,
+				 &code, &at, context);
 	if (!re->code) {
 		PCRE2_UCHAR why[200];
 
@@ -172,16 +174,49 @@ static void split_literal(const struct rt_regex *re, const char *s, size_t n, st
 		rt_matches_add(out, done, n, false);
 }
 
-/* One search; JIT's small stack gives up on some texts, the interpreter then goes on. */
-static int search(const struct rt_regex *re, const char *s, size_t n, size_t from, pcre2_match_data *data,
-		  pcre2_match_context *context)
-{
-	int rc = pcre2_match(re->code, (PCRE2_SPTR)s, n, from, PCRE2_NO_UTF_CHECK, data, context);
+/* PCRE2's own limit is for one place where a match may begin. With many places, each just below it, a text of a megabyte
+ * would take hours: the time of all together has a limit too. */
+struct patience {
+	unsigned searches;
+	double most_s, until_s; /* of this thread's CPU; until_s 0: not asked yet */
+};
+enum { SEARCHES = 64, PLACES = 512 }; /* between two looks at the clock */
 
-	if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
-		rc = pcre2_match(re->code, (PCRE2_SPTR)s, n, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, data,
-				 context);
-	return rc;
+static bool is_late(struct patience *p)
+{
+	struct timespec t;
+	double now_s;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	now_s = (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+	if (p->until_s == 0)
+		p->until_s = now_s + p->most_s;
+	return now_s > p->until_s;
+}
+
+/* One search, a few thousand places at a time; JIT's small stack gives up on some texts, the interpreter then goes on. */
+static int search(const struct rt_regex *re, const char *s, size_t n, size_t from, pcre2_match_data *data,
+		  pcre2_match_context *context, struct patience *p)
+{
+	if (++p->searches % SEARCHES == 0 && is_late(p))
+		return PCRE2_ERROR_MATCHLIMIT;
+	for (;;) {
+		size_t last = n - from > PLACES ? from + PLACES : n;
+		int rc;
+
+		while (last < n && !rt_uc_is_start(s[last]))
+			last++;
+		pcre2_set_offset_limit(context, last < n ? last : PCRE2_UNSET);
+		rc = pcre2_match(re->code, (PCRE2_SPTR)s, n, from, PCRE2_NO_UTF_CHECK, data, context);
+		if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
+			rc = pcre2_match(re->code, (PCRE2_SPTR)s, n, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
+					 data, context);
+		if (rc != PCRE2_ERROR_NOMATCH || last == n)
+			return rc;
+		if (is_late(p))
+			return PCRE2_ERROR_MATCHLIMIT;
+		from = last;
+	}
 }
 
 static int split_pattern(const struct rt_regex *re, const char *s, size_t n, struct rt_matches *out,
@@ -190,6 +225,8 @@ static int split_pattern(const struct rt_regex *re, const char *s, size_t n, str
 	pcre2_match_data *data = pcre2_match_data_create(1, NULL);
 	pcre2_match_context *context = pcre2_match_context_create(NULL);
 	size_t from = 0, done = 0, last_end = SIZE_MAX;
+	struct patience patience = { .most_s =
+					     2 + (double)n * 1e-6 }; /* ten times what patterns in use need */
 	int found, rc = -1;
 
 	if (!data || !context) {
@@ -198,7 +235,8 @@ static int split_pattern(const struct rt_regex *re, const char *s, size_t n, str
 	}
 	pcre2_set_match_limit(context, 10000000);
 	pcre2_set_heap_limit(context, 256 * 1024); /* KiB */
-	while (from <= n && (found = search(re, s, n, from, data, context)) != PCRE2_ERROR_NOMATCH) {
+	while (from <= n &&
+	       (found = search(re, s, n, from, data, context, &patience)) != PCRE2_ERROR_NOMATCH) {
 		const PCRE2_SIZE *range = pcre2_get_ovector_pointer(data);
 		size_t first = range[0], end = range[1];
 		unsigned len;

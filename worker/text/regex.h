@@ -31,6 +31,7 @@ int rt_regex_split(const struct rt_regex *re, const char *s, size_t n, struct rt
 		   struct rt_err *err);
 
 void rt_matches_add(struct rt_matches *m, size_t first, size_t end, bool is_match);
+#define RT_REGEX_TRANSLATED_MAX ((size_t)512 << 10)
 /* The pattern in PCRE2's words; for tests. */
 int rt_regex_translate(const char *pattern, size_t len, struct rt_buf *out, struct rt_err *err);
 

@@ -409,8 +409,13 @@ int rt_regex_translate(const char *pattern, size_t len, struct rt_buf *out, stru
 {
 	struct translation t = { .pattern = pattern, .len = len, .out = out };
 
-	while (t.at < len)
+	while (t.at < len) {
 		if (translate_one(&t, err) < 0)
 			return -1;
+		/* some names stand for hundreds of bytes: PCRE2 would refuse so long a pattern anyway */
+		if (out->len > RT_REGEX_TRANSLATED_MAX)
+			return rt_fail(err, RT_TOO_LARGE, "a regular expression of %zu bytes is too long",
+				       len);
+	}
 	return rt_buf_check(out, err);
 }

@@ -71,6 +71,7 @@ class Run:
         self.checkpoints = []
         self.resume_from = args.get("resume-from")
         self.why = "run.stopped"
+        self.away = False
         self.journal = open(os.path.join(self.dir, "events.ndjson"), "ab")
         signal.signal(signal.SIGTERM, self.on_term)
         threading.Thread(target=self.beat, daemon=True).start()
@@ -113,7 +114,7 @@ class Run:
 
     def post(self, body):
         """Until it is through, for a while: a server that stays away reads the journal when it is back."""
-        end = time.monotonic() + 2
+        end = time.monotonic() + (0.05 if self.away else 1)
         while self.url:
             try:
                 with self.lock:
@@ -124,9 +125,11 @@ class Run:
                     conn.close()
             except OSError:
                 if not body or time.monotonic() > end:
+                    self.away = True
                     return None
                 time.sleep(0.05)
                 continue
+            self.away = False
             if response.status == 200:
                 self.want(json.loads(answer)["want"])
             if response.status not in (200, 401, 410) and body:

@@ -360,8 +360,9 @@ class Server:
         self.process = None
         self.log = self.folder / "retortd.log"
 
-    def start(self):
-        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=open(self.log, "ab"))
+    def start(self, port=0):
+        command = [*self.command, "--listen", f"127.0.0.1:{port}"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=open(self.log, "ab"))
         line = self.process.stdout.readline().decode()
         found = re.fullmatch(r"listening on http://(127\.0\.0\.1):([1-9][0-9]*)\n", line)
         assert found, f"instead of an address: {line!r}; {self.words()}"

@@ -175,16 +175,17 @@ void rt_map_close(struct rt_map *map)
 
 int rt_file_sha256(const char *path, char ret_hex[RT_SHA256_SIZE], int64_t *ret_size, struct rt_err *err)
 {
-	crypto_hash_sha256_state state;
-	unsigned char digest[crypto_hash_sha256_BYTES], *chunk = malloc(1 << 20);
-	int64_t size = 0;
+	struct rt_sha256_state *state = NULL;
+	unsigned char *chunk = malloc(1 << 20);
 	int rc = -1, fd = open(path, O_RDONLY | O_CLOEXEC);
+	int64_t size = 0;
 
 	if (fd < 0 || !chunk) {
 		rt_fail_errno(err, chunk ? errno : ENOMEM, "cannot open %s", path);
 		goto out;
 	}
-	crypto_hash_sha256_init(&state);
+	if (rt_sha256_new(&state, err) < 0)
+		goto out;
 	for (;;) {
 		ssize_t n = read(fd, chunk, 1 << 20);
 
@@ -196,17 +197,18 @@ int rt_file_sha256(const char *path, char ret_hex[RT_SHA256_SIZE], int64_t *ret_
 		}
 		if (n == 0)
 			break;
-		crypto_hash_sha256_update(&state, chunk, (unsigned long long)n);
+		rt_sha256_add(state, chunk, (size_t)n);
 		size += n;
 	}
-	crypto_hash_sha256_final(&state, digest);
-	sodium_bin2hex(ret_hex, RT_SHA256_SIZE, digest, sizeof digest);
+	if (rt_sha256_end(state, ret_hex, err) < 0)
+		goto out;
 	if (ret_size)
 		*ret_size = size;
 	rc = 0;
 out:
 	if (fd >= 0)
 		close(fd);
+	rt_sha256_free(state);
 	free(chunk);
 	return rc;
 }

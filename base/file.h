@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/sha256.h"
 
 /* Appends the whole file to out. RT_NOT_FOUND, RT_TOO_LARGE above max_bytes, RT_IO. On failure out is as before. */
 int rt_file_read(const char *path, size_t max_bytes, struct rt_buf *out, struct rt_err *err);
@@ -29,7 +30,6 @@ int rt_map_open(const char *path, struct rt_map *ret, struct rt_err *err);
 void rt_map_close(struct rt_map *map); /* NULL and a zeroed one are fine */
 
 /* SHA-256 of a file's bytes as 64 lower-case hexadecimal digits and a NUL; ret_size may be NULL. */
-#define RT_SHA256_SIZE 65
 int rt_file_sha256(const char *path, char ret_hex[RT_SHA256_SIZE], int64_t *ret_size, struct rt_err *err);
 void rt_sha256(const void *bytes, size_t n, char ret_hex[RT_SHA256_SIZE]);
 

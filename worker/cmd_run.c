@@ -19,7 +19,8 @@ static volatile sig_atomic_t stop; /* a signal handler can reach nothing else */
 static void on_signal(int number)
 {
 	(void)number;
-	stop = 1;
+	if (stop < 2)
+		stop++;
 }
 
 static void catch_signals(void)
@@ -71,6 +72,7 @@ int rt_cmd_run(int argc, char **argv)
 		{ "report", required_argument, NULL, 'r' },
 		{ "token-fd", required_argument, NULL, 'f' },
 		{ "models-root", required_argument, NULL, 'm' },
+		{ "resume-from", required_argument, NULL, 'R' },
 		{ NULL, 0, NULL, 0 },
 	};
 	const char *roots[64];
@@ -113,14 +115,17 @@ int rt_cmd_run(int argc, char **argv)
 			}
 			roots[o.root_count++] = optarg;
 			break;
+		case 'R':
+			o.resume_from = optarg;
+			break;
 		default:
 			return 2;
 		}
 	}
 	if (!o.spec_path || !o.dir || optind < argc) {
-		fprintf(stderr, "usage: retort-worker run --spec FILE --dir DIR [--threads N] [--report URL "
-				"--token-fd N] "
-				"[--models-root DIR]...\n");
+		fprintf(stderr,
+			"usage: retort-worker run --spec FILE --dir DIR [--resume-from DIR] [--threads N] "
+			"[--report URL --token-fd N] [--models-root DIR]...\n");
 		return 2;
 	}
 	if (o.url && (fd < 0 || read_token(fd, token) < 0)) {

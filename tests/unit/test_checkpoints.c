@@ -236,6 +236,62 @@ static void a_commit_that_fails_keeps_the_old_ones(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+/* What a state will name is what is there when the state is. */
+static void will_keep_foretells_what_stays(void **state)
+{
+	static const bool best[] = { true, false, false, true, false, true, true, false, false, false };
+	struct fixture *f = *state;
+
+	for (int64_t limit = 1; limit < 4; limit++) {
+		rt_checkpoints_close(f->c);
+		rt_dir_remove(f->dir, NULL);
+		open_with_limit(f, limit);
+		for (size_t i = 0; i < sizeof best / sizeof *best; i++) {
+			char(*ids)[RT_ID_SIZE], (*after)[RT_ID_SIZE];
+			struct rt_checkpoint_info info;
+			const char *dir, *id, *extra;
+			size_t n, m;
+
+			assert_int_equal(rt_checkpoints_begin(f->c, &dir, &id, &f->err), 0);
+			assert_int_equal(rt_checkpoints_will_keep(f->c, best[i], &ids, &n, &f->err), 0);
+			put_file(dir, "model.safetensors", "weights");
+			assert_int_equal(rt_checkpoints_commit(f->c, best[i], &info, &f->err), 0);
+			while ((extra = rt_checkpoints_surplus(f->c)))
+				assert_int_equal(rt_checkpoints_remove(f->c, extra, &f->err), 0);
+			assert_int_equal(rt_checkpoints_will_keep(f->c, false, &after, &m, &f->err), 0);
+			assert_int_equal(n, m);
+			assert_memory_equal(ids, after, n * sizeof *ids);
+			assert_string_equal(ids[n - 1], info.id);
+			for (size_t k = 0; k < n; k++)
+				assert_true(there(f, ids[k]));
+			rt_checkpoint_info_release(&info);
+			free(ids);
+			free(after);
+		}
+	}
+}
+
+static void a_run_goes_on_with_what_another_kept(void **state)
+{
+	struct fixture *f = *state;
+	char ids[3][RT_ID_SIZE], next[RT_ID_SIZE];
+
+	open_with_limit(f, 3);
+	for (int i = 0; i < 3; i++)
+		write_one(f, i == 0, ids[i]);
+	rt_checkpoints_close(f->c);
+	open_with_limit(f, 2);
+	assert_int_equal(rt_checkpoints_restore(f->c, (const char(*)[RT_ID_SIZE])ids, 3, ids[0], &f->err), 0);
+	assert_string_equal(rt_checkpoints_best(f->c), ids[0]);
+	assert_link(f, "best", ids[0]);
+	assert_link(f, "last", ids[2]);
+	write_one(f, false, next);
+	assert_true(there(f, ids[0]));
+	assert_false(there(f, ids[1]));
+	assert_false(there(f, ids[2]));
+	assert_link(f, "last", next);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -245,6 +301,8 @@ int main(void)
 		T(an_aborted_checkpoint_leaves_nothing),
 		T(open_removes_what_a_crash_left),
 		T(a_commit_that_fails_keeps_the_old_ones),
+		cmocka_unit_test_setup_teardown(will_keep_foretells_what_stays, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_run_goes_on_with_what_another_kept, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

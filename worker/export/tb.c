@@ -170,6 +170,32 @@ fail:
 	return -1;
 }
 
+int rt_tb_continue(const char *dir, const char *name, struct rt_tb **ret, struct rt_err *err)
+{
+	struct rt_tb *tb = calloc(1, sizeof *tb);
+
+	if (!tb)
+		return rt_fail(err, RT_NO_MEMORY, "no memory for the TensorBoard file");
+	tb->fd = -1;
+	crc_init(tb->crc);
+	tb->path = rt_path_join(dir, name);
+	if (!tb->path) {
+		rt_fail(err, RT_NO_MEMORY, "no memory for the TensorBoard file");
+		goto fail;
+	}
+	tb->name = strrchr(tb->path, '/') + 1;
+	tb->fd = open(tb->path, O_WRONLY | O_APPEND | O_CLOEXEC);
+	if (tb->fd < 0) {
+		rt_fail_errno(err, errno, "cannot open %s", tb->path);
+		goto fail;
+	}
+	*ret = tb;
+	return 0;
+fail:
+	rt_tb_close(tb);
+	return -1;
+}
+
 void rt_tb_close(struct rt_tb *tb)
 {
 	if (!tb)

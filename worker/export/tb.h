@@ -15,6 +15,8 @@ struct rt_tb;
 /* Makes dir/events.out.tfevents.<seconds>.retort.<n>, which names no host. dir is made if it is not there.
  * wall time of a record is the time of the call. */
 int rt_tb_open(const char *dir, struct rt_tb **ret, struct rt_err *err);
+/* Goes on with dir/name, which holds whole records. RT_NOT_FOUND: there is no such file. */
+int rt_tb_continue(const char *dir, const char *name, struct rt_tb **ret, struct rt_err *err);
 /* One number of one series: tag as the Trainer spells it, "train/loss", "eval/accuracy". NaN and infinity are fine. */
 int rt_tb_scalar(struct rt_tb *tb, const char *tag, int64_t step, double value, struct rt_err *err);
 /* What the HParams tab shows: an object of numbers, booleans and strings; null members are left out. Once, at the start. */

@@ -271,18 +271,66 @@ out:
 	return rc;
 }
 
+/* Which of n is removed next: an index, or n. */
+static size_t surplus_of(const struct kept *kept, size_t n, const char *best, int64_t limit)
+{
+	size_t allowed = (size_t)limit;
+
+	if (n == 0)
+		return n;
+	if (allowed < 2 && best[0] && strcmp(best, kept[n - 1].id) != 0)
+		allowed = 2;
+	if (n <= allowed)
+		return n;
+	/* the last is at the end, so one before it that is not the best is always found */
+	return strcmp(kept[0].id, best) == 0 ? 1 : 0;
+}
+
 const char *rt_checkpoints_surplus(const struct rt_checkpoints *c)
 {
-	size_t allowed = (size_t)c->limit;
+	size_t i = surplus_of(c->kept, c->count, c->best, c->limit);
 
-	if (c->count == 0)
-		return NULL;
-	if (allowed < 2 && c->best[0] && strcmp(c->best, c->kept[c->count - 1].id) != 0)
-		allowed = 2;
-	if (c->count <= allowed)
-		return NULL;
-	/* the last is at the end, so one before it that is not the best is always found */
-	return strcmp(c->kept[0].id, c->best) == 0 ? c->kept[1].id : c->kept[0].id;
+	return i < c->count ? c->kept[i].id : NULL;
+}
+
+int rt_checkpoints_will_keep(const struct rt_checkpoints *c, bool best, char (**ret)[RT_ID_SIZE],
+			     size_t *ret_n, struct rt_err *err)
+{
+	struct kept *ids = calloc(c->count + 2, sizeof *ids);
+	const char *best_id = best ? c->pending : c->best;
+	size_t n = c->count, i;
+
+	if (!ids)
+		return rt_fail(err, RT_NO_MEMORY, "no memory for checkpoints");
+	if (n > 0)
+		memcpy(ids, c->kept, n * sizeof *ids);
+	if (c->pending_path)
+		memcpy(ids[n++].id, c->pending, RT_ID_SIZE);
+	while ((i = surplus_of(ids, n, best_id, c->limit)) < n) {
+		memmove(&ids[i], &ids[i + 1], (n - i - 1) * sizeof *ids);
+		n--;
+	}
+	*ret = (char(*)[RT_ID_SIZE])ids;
+	*ret_n = n;
+	return 0;
+}
+
+int rt_checkpoints_restore(struct rt_checkpoints *c, const char (*ids)[RT_ID_SIZE], size_t n,
+			   const char *best, struct rt_err *err)
+{
+	struct kept *kept = calloc(n + 1, sizeof *kept);
+
+	if (!kept)
+		return rt_fail(err, RT_NO_MEMORY, "no memory for checkpoints");
+	for (size_t i = 0; i < n; i++)
+		memcpy(kept[i].id, ids[i], RT_ID_SIZE);
+	free(c->kept);
+	c->kept = kept;
+	c->count = n;
+	snprintf(c->best, sizeof c->best, "%s", best);
+	if ((best[0] && point(c, "best", best, err) < 0) || (n > 0 && point(c, "last", ids[n - 1], err) < 0))
+		return -1;
+	return rt_dir_sync(c->root, err);
 }
 
 int rt_checkpoints_remove(struct rt_checkpoints *c, const char *id, struct rt_err *err)

@@ -55,6 +55,15 @@ const char *rt_checkpoints_surplus(const struct rt_checkpoints *c);
 /* Removes the one that surplus names. */
 int rt_checkpoints_remove(struct rt_checkpoints *c, const char *id, struct rt_err *err);
 
+/* Goes on with checkpoints that are in the folder already, oldest first: they are the ones kept, best ("" for none) and the last
+ * get their links. Right after open. ids: copied. */
+int rt_checkpoints_restore(struct rt_checkpoints *c, const char (*ids)[RT_ID_SIZE], size_t n,
+			   const char *best, struct rt_err *err);
+/* The ids that will be kept, oldest first, once the checkpoint that is begun (if one is) is committed and the surplus removed;
+ * best: it will be the best. New array, free(). */
+int rt_checkpoints_will_keep(const struct rt_checkpoints *c, bool best, char (**ret)[RT_ID_SIZE],
+			     size_t *ret_n, struct rt_err *err);
+
 const char *rt_checkpoints_best(const struct rt_checkpoints *c); /* id, or NULL; borrowed */
 
 #endif

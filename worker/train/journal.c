@@ -26,9 +26,10 @@ struct rt_journal {
 /* What others act on; a lost line of another type is only a lost line. */
 static bool is_durable(const char *type)
 {
-	static const char *const types[] = { "run.started",	   "teacher.completed",	 "epoch.completed",
-					     "checkpoint.written", "checkpoint.deleted", "run.succeeded",
-					     "run.failed",	   "run.cancelled" };
+	static const char *const types[] = { "run.started",	"run.resumed",	      "teacher.completed",
+					     "epoch.completed", "checkpoint.written", "checkpoint.deleted",
+					     "run.succeeded",	"run.failed",	      "run.cancelled",
+					     "run.paused",	"run.stopped" };
 
 	for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
 		if (strcmp(types[i], type) == 0)

@@ -1,66 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "worker/train/run.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "worker/export/export.h"
-#include "worker/export/tb.h"
 #include "worker/torch/machine.h"
-#include "worker/train/checkpoints.h"
-#include "worker/train/journal.h"
-#include "worker/train/setup.h"
-#include "worker/train/teacher.h"
-#include "worker/train/trainer.h"
+#include "worker/train/run_parts.h"
 
 #define SPEC_MAX_BYTES	 (1 << 20)
 #define PROGRESS_MS	 500   /* at most one train.progress or teacher.progress in that time */
 #define FLUSH_MS	 30000 /* the server may be away for that long when the run ends */
 #define FLUSH_STOPPED_MS 5000  /* somebody is waiting for the process to go */
-
-struct run {
-	const struct rt_run_options *o;
-	struct rt_journal *journal;
-	struct rt_spec spec;
-	bool has_spec;
-	int threads;
-	double start_s;
-	const char *reason; /* of the failure, where the error's code does not say it */
-
-	struct rt_problems *problems, *warnings;
-	struct rt_setup *setup;
-	struct rt_soft soft;
-	struct rt_trainer *trainer;
-	struct rt_checkpoints *checkpoints;
-	struct rt_tb *tb;
-	char *tb_dir;
-	int64_t total_steps;
-
-	struct rt_epoch_record *epochs; /* all so far */
-	size_t epoch_count;
-	int64_t best_epoch;
-	double best_accuracy, best_metric;
-
-	const char *phase; /* the last one told */
-	int64_t told_ms;   /* of the last progress event */
-	/* of the time since the last progress event */
-	int64_t recent_rows, recent_steps;
-	double recent_s;
-	double step_s, eval_s; /* seconds a step (smoothed), an evaluation; 0: not known yet */
-	int64_t evaluating;    /* the epoch that is evaluated */
-};
-
-/* A number, or null when it is none. */
-static json_t *real(double v)
-{
-	return isfinite(v) ? json_real(v) : json_null();
-}
 
 static int tell(struct run *r, const char *type, json_t *data, struct rt_err *err, const char *words)
 {
@@ -75,30 +29,36 @@ static int enter(struct run *r, const char *phase, struct rt_err *err)
 	return tell(r, "run.phase", json_pack("{ss}", "phase", phase), err, phase);
 }
 
+static int stop_as(struct run *r, enum rt_run_end ending, struct rt_err *err, const char *words)
+{
+	r->ending = ending;
+	return rt_fail(err, RT_CANCELLED, "%s", words);
+}
+
 /* Somebody wants the run to end, or its time is over. Between two batches of anything. */
 static int should_go_on(void *ctx, struct rt_err *err)
 {
 	struct run *r = ctx;
 
-	if (r->o->stop && *r->o->stop)
-		return rt_fail(err, RT_CANCELLED, "stopped by a signal");
 	switch (rt_journal_want(r->journal)) {
 	case RT_WANT_CANCEL:
-		return rt_fail(err, RT_CANCELLED, "cancelled by the server");
+		return stop_as(r, RT_RUN_CANCELLED, err, "cancelled by the server");
 	case RT_WANT_GONE:
-		return rt_fail(err, RT_CANCELLED, "the server no longer knows this run");
+		return stop_as(r, RT_RUN_CANCELLED, err, "the server no longer knows this run");
+	case RT_WANT_PAUSE:
+		return stop_as(r, RT_RUN_PAUSED, err, "paused by the server");
 	case RT_WANT_CONTINUE:
-	case RT_WANT_PAUSE: /* not in this version: nobody asks for it yet */
 		break;
 	}
-	if (r->has_spec && r->spec.max_runtime_s > 0 &&
-	    rt_clock_monotonic_s() - r->start_s > (double)r->spec.max_runtime_s) {
+	if (r->o->stop && *r->o->stop)
+		return stop_as(r, RT_RUN_STOPPED, err, "stopped by a signal");
+	if (r->has_spec && r->spec.max_runtime_s > 0 && rt_run_seconds(r) > (double)r->spec.max_runtime_s) {
 		r->reason = "deadline";
 		return rt_fail(err, RT_UNAVAILABLE,
 			       "max_runtime_s (%lld) is over; the best checkpoint so far is kept",
 			       (long long)r->spec.max_runtime_s);
 	}
-	return 0;
+	return r->saver ? rt_run_settle(r, false, err) : 0;
 }
 
 static json_t *problems_json(const struct rt_problems *p)
@@ -144,7 +104,7 @@ static int tell_started(struct run *r, struct rt_err *err)
 			 "seed", (json_int_t)r->spec.seed, "precision", rt_spec_word("precision", student),
 			 "teacher_precision", rt_spec_word("teacher_precision", teacher), "version",
 			 RT_VERSION, "torch", tc_version(), "blas", m.blas, "matmul_gflops",
-			 real(m.fp32_gflops), "spec", rt_spec_json(&r->spec), "loss",
+			 rt_run_real(m.fp32_gflops), "spec", rt_spec_json(&r->spec), "loss",
 			 rt_spec_loss_json(&r->spec));
 	if (rt_journal_write(r->journal, "run.started", "info", data, err,
 			     "retort-worker %s, libtorch %s, %d threads", RT_VERSION, tc_version(),
@@ -256,8 +216,8 @@ static int teacher_tick(void *ctx, size_t done, size_t total, struct rt_err *err
 		return 0;
 	return rt_journal_write(a->r->journal, "teacher.progress", "info",
 				json_pack("{sIsIsoso}", "done", (json_int_t)done, "total", (json_int_t)total,
-					  "texts_per_s", real(speed), "eta_s",
-					  real((double)(total - done) / speed)),
+					  "texts_per_s", rt_run_real(speed), "eta_s",
+					  rt_run_real((double)(total - done) / speed)),
 				err, "teacher: %zu of %zu texts", done, total);
 }
 
@@ -287,8 +247,8 @@ static int ask_teacher(struct run *r, struct rt_err *err)
 	return rt_journal_write(
 		r->journal, "teacher.completed", "info",
 		json_pack("{sIsIsIsoso}", "forwards_done", (json_int_t)r->soft.unique, "forwards_avoided",
-			  (json_int_t)avoided, "rows", (json_int_t)rows, "seconds", real(seconds), "accuracy",
-			  real(accuracy)),
+			  (json_int_t)avoided, "rows", (json_int_t)rows, "seconds", rt_run_real(seconds),
+			  "accuracy", rt_run_real(accuracy)),
 		err, "teacher: accuracy %.4f on validation; %zu texts computed once, %lld forwards avoided",
 		accuracy, r->soft.unique, (long long)avoided);
 }
@@ -305,12 +265,12 @@ static double eta(const struct run *r, int64_t step, int64_t epoch)
 
 static int tell_progress(struct run *r, const struct rt_step *s, double speed, struct rt_err *err)
 {
-	json_t *data =
-		json_pack("{sI sI sI so so so so so so so}", "step", (json_int_t)s->step, "total_steps",
-			  (json_int_t)r->total_steps, "epoch", (json_int_t)s->epoch, "loss", real(s->loss),
-			  "ce_loss", real(s->ce_loss), "kd_loss", real(s->kd_loss), "learning_rate",
-			  real(s->learning_rate), "grad_norm", real(s->grad_norm), "samples_per_s",
-			  real(speed), "eta_s", real(eta(r, s->step, s->epoch - 1)));
+	json_t *data = json_pack("{sI sI sI so so so so so so so}", "step", (json_int_t)s->step,
+				 "total_steps", (json_int_t)r->total_steps, "epoch", (json_int_t)s->epoch,
+				 "loss", rt_run_real(s->loss), "ce_loss", rt_run_real(s->ce_loss), "kd_loss",
+				 rt_run_real(s->kd_loss), "learning_rate", rt_run_real(s->learning_rate),
+				 "grad_norm", rt_run_real(s->grad_norm), "samples_per_s", rt_run_real(speed),
+				 "eta_s", rt_run_real(eta(r, s->step, s->epoch - 1)));
 
 	return rt_journal_write(r->journal, "train.progress", "info", data, err,
 				"step %lld of %lld: loss %.4f", (long long)s->step, (long long)r->total_steps,
@@ -328,6 +288,8 @@ static int on_step(void *ctx, const struct rt_step *s, struct rt_err *err)
 		return -1;
 	r->recent_rows += s->rows;
 	r->recent_steps++;
+	if (rt_run_save_in_time(r, err) < 0)
+		return -1;
 	if (!is_time_to_tell(r) && s->step < r->total_steps)
 		return 0;
 	seconds = rt_clock_monotonic_s() - r->recent_s;
@@ -363,15 +325,15 @@ static int tell_epoch(struct run *r, const struct rt_epoch *e, struct rt_err *er
 				     "eval/kd_loss", "train/ce_loss", "train/kd_loss" };
 	const double values[] = { e->eval.loss,	   e->eval.accuracy, e->eval.ce_loss,
 				  e->eval.kd_loss, e->train_ce_loss, e->train_kd_loss };
-	json_t *data =
-		json_pack("{sI sI so so so so so so so so so so so sb}", "epoch", (json_int_t)e->epoch,
-			  "step", (json_int_t)e->step, "train_loss", real(e->train_loss), "train_ce_loss",
-			  real(e->train_ce_loss), "train_kd_loss", real(e->train_kd_loss), "eval_loss",
-			  real(e->eval.loss), "eval_ce_loss", real(e->eval.ce_loss), "eval_kd_loss",
-			  real(e->eval.kd_loss), "eval_accuracy", real(e->eval.accuracy), "learning_rate",
-			  real(e->learning_rate), "samples_per_s", real((double)e->rows / e->seconds),
-			  "seconds", real(e->seconds + e->eval.seconds), "eta_s",
-			  real(e->last ? 0 : eta(r, e->step, e->epoch)), "best", e->best);
+	json_t *data = json_pack(
+		"{sI sI so so so so so so so so so so so sb}", "epoch", (json_int_t)e->epoch, "step",
+		(json_int_t)e->step, "train_loss", rt_run_real(e->train_loss), "train_ce_loss",
+		rt_run_real(e->train_ce_loss), "train_kd_loss", rt_run_real(e->train_kd_loss), "eval_loss",
+		rt_run_real(e->eval.loss), "eval_ce_loss", rt_run_real(e->eval.ce_loss), "eval_kd_loss",
+		rt_run_real(e->eval.kd_loss), "eval_accuracy", rt_run_real(e->eval.accuracy), "learning_rate",
+		rt_run_real(e->learning_rate), "samples_per_s", rt_run_real((double)e->rows / e->seconds),
+		"seconds", rt_run_real(e->seconds + e->eval.seconds), "eta_s",
+		rt_run_real(e->last ? 0 : eta(r, e->step, e->epoch)), "best", e->best);
 
 	for (size_t i = 0; i < sizeof tags / sizeof *tags; i++) {
 		if (!isnan(values[i]) && rt_tb_scalar(r->tb, tags[i], e->step, values[i], err) < 0) {
@@ -412,119 +374,14 @@ static int remember_epoch(struct run *r, const struct rt_epoch *e, struct rt_err
 	return 0;
 }
 
-/* The events so far, as the checkpoint's own runs/ folder. */
-static int copy_tensorboard(struct run *r, const char *dir, struct rt_err *err)
-{
-	char *from = rt_path_join(r->tb_dir, rt_tb_name(r->tb)), *runs = rt_path_join(dir, "runs");
-	char *to = runs ? rt_path_join(runs, rt_tb_name(r->tb)) : NULL;
-	struct rt_buf bytes = RT_BUF_INIT;
-	int rc = -1;
-
-	if (!from || !to)
-		rt_fail(err, RT_NO_MEMORY, "no memory for a checkpoint");
-	else if (rt_file_read(from, SIZE_MAX / 4, &bytes, err) == 0 && rt_dir_make(runs, err) == 0)
-		rc = rt_file_write(to, rt_buf_text(&bytes), bytes.len, err);
-	rt_buf_release(&bytes);
-	free(from);
-	free(runs);
-	free(to);
-	return rc;
-}
-
-static int fill_checkpoint(struct run *r, const char *dir, const char *best_id, struct rt_err *err)
-{
-	const struct rt_setup *s = r->setup;
-	struct rt_export what = { .config = rt_model_config(s->student.model),
-				  .architecture = rt_model_architecture(s->student.model),
-				  .labels = s->labels,
-				  .label_count = s->label_count,
-				  .tokenizer_dir = r->spec.student_id,
-				  .spec = &r->spec,
-				  .epochs = r->epochs,
-				  .epoch_count = r->epoch_count,
-				  .max_steps = r->total_steps,
-				  .best_checkpoint = best_id,
-				  .best_metric = r->best_metric,
-				  .train_rows = (int64_t)s->train.n,
-				  .validation_rows = (int64_t)s->validation.n,
-				  .precision = rt_spec_word("precision", s->precision) };
-	char *weights = rt_path_join(dir, "model.safetensors");
-	int rc;
-
-	if (!weights)
-		return rt_fail(err, RT_NO_MEMORY, "no memory for a checkpoint");
-	rc = rt_model_save(s->student.model, weights, err);
-	free(weights);
-	if (rc < 0 || rt_export_checkpoint(&what, dir, err) < 0)
-		return -1;
-	return copy_tensorboard(r, dir, err);
-}
-
-static int tell_checkpoint(struct run *r, const struct rt_checkpoint_info *info, const struct rt_epoch *e,
-			   struct rt_err *err)
-{
-	json_t *files = json_array();
-	char dir[RT_ID_SIZE + 20];
-
-	for (size_t i = 0; i < info->file_count; i++)
-		json_array_append_new(files, json_pack("{sssIss}", "name", info->files[i].name, "size_bytes",
-						       (json_int_t)info->files[i].size_bytes, "sha256",
-						       info->files[i].sha256));
-	snprintf(dir, sizeof dir, "checkpoints/%s", info->id);
-	return rt_journal_write(
-		r->journal, "checkpoint.written", "info",
-		json_pack("{ss ss sI sI sb sI so s{so so so}}", "checkpoint_id", info->id, "dir", dir, "step",
-			  (json_int_t)e->step, "epoch", (json_int_t)e->epoch, "best", e->best, "size_bytes",
-			  (json_int_t)info->size_bytes, "files", files, "metrics", "eval_loss",
-			  real(e->eval.loss), "eval_accuracy", real(e->eval.accuracy), "train_loss",
-			  real(e->train_loss)),
-		err, "checkpoint of epoch %lld%s", (long long)e->epoch, e->best ? ", the best so far" : "");
-}
-
-static int remove_surplus(struct run *r, struct rt_err *err)
-{
-	const char *surplus;
-
-	while ((surplus = rt_checkpoints_surplus(r->checkpoints))) {
-		char id[RT_ID_SIZE];
-
-		snprintf(id, sizeof id, "%s", surplus);
-		/* told first: nobody is pointed at a folder that is going away */
-		if (rt_journal_write(r->journal, "checkpoint.deleted", "info",
-				     json_pack("{ss}", "checkpoint_id", id), err,
-				     "checkpoint removed, save_total_limit is %lld",
-				     (long long)r->spec.save_total_limit) < 0 ||
-		    rt_checkpoints_remove(r->checkpoints, id, err) < 0)
-			return -1;
-	}
-	return 0;
-}
-
-static int write_checkpoint(struct run *r, const struct rt_epoch *e, struct rt_err *err)
-{
-	struct rt_checkpoint_info info;
-	const char *dir, *id;
-	int rc;
-
-	if (rt_checkpoints_begin(r->checkpoints, &dir, &id, err) < 0)
-		return -1;
-	if (fill_checkpoint(r, dir, e->best ? id : rt_checkpoints_best(r->checkpoints), err) < 0) {
-		rt_checkpoints_abort(r->checkpoints);
-		return rt_fail_in(err, "checkpoint of epoch %lld", (long long)e->epoch);
-	}
-	if (rt_checkpoints_commit(r->checkpoints, e->best, &info, err) < 0)
-		return rt_fail_in(err, "checkpoint of epoch %lld", (long long)e->epoch);
-	rc = tell_checkpoint(r, &info, e, err);
-	rt_checkpoint_info_release(&info);
-	return rc < 0 ? -1 : remove_surplus(r, err);
-}
-
 static int on_epoch(void *ctx, const struct rt_epoch *e, struct rt_err *err)
 {
 	struct run *r = ctx;
 
 	r->eval_s = e->eval.seconds;
-	if (remember_epoch(r, e, err) < 0 || tell_epoch(r, e, err) < 0 || write_checkpoint(r, e, err) < 0)
+	/* a short epoch may be over before the files of the last one are written */
+	if (rt_run_settle(r, true, err) < 0 || remember_epoch(r, e, err) < 0 || tell_epoch(r, e, err) < 0 ||
+	    rt_run_save_epoch(r, e, err) < 0 || (e->last && rt_run_settle(r, true, err) < 0))
 		return -1;
 	if (e->last && e->epoch < r->spec.epochs &&
 	    rt_journal_write(r->journal, "log", "info", NULL, err,
@@ -557,26 +414,6 @@ static struct rt_train_options train_options(const struct rt_spec *spec)
 	};
 }
 
-static int open_outputs(struct run *r, struct rt_err *err)
-{
-	json_t *hparams;
-	int rc;
-
-	if (rt_checkpoints_open(r->o->dir, r->spec.save_total_limit, &r->checkpoints, err) < 0)
-		return -1;
-	r->tb_dir = rt_path_join(r->o->dir, "runs");
-	if (!r->tb_dir)
-		return rt_fail(err, RT_NO_MEMORY, "no memory for the run");
-	if (rt_tb_open(r->tb_dir, &r->tb, err) < 0)
-		return -1;
-	hparams = rt_spec_json(&r->spec);
-	json_object_del(hparams, "tags");
-	json_object_del(hparams, "resources");
-	rc = rt_tb_hparams(r->tb, hparams, err);
-	json_decref(hparams);
-	return rc;
-}
-
 static int train(struct run *r, struct rt_err *err)
 {
 	struct rt_train_options o = train_options(&r->spec);
@@ -584,8 +421,9 @@ static int train(struct run *r, struct rt_err *err)
 	struct rt_train_split validation = { &r->setup->validation, r->soft.logits, r->soft.of[1] };
 	struct rt_train_hooks hooks = { r, on_step, on_evaluating, on_epoch, should_go_on, on_answers };
 
-	if (open_outputs(r, err) < 0 ||
-	    rt_trainer_open(r->setup->student.model, &o, &train, &validation, &r->trainer, err) < 0)
+	if (rt_run_open_outputs(r, err) < 0 ||
+	    rt_trainer_open(r->setup->student.model, &o, &train, &validation, &r->trainer, err) < 0 ||
+	    rt_run_go_on(r, err) < 0)
 		return -1;
 	r->total_steps = rt_trainer_total_steps(r->trainer);
 	r->recent_s = rt_clock_monotonic_s();
@@ -623,36 +461,57 @@ static const char *advice_of(const char *reason)
 	return "";
 }
 
+/* Somebody wanted the run to end. */
+static enum rt_run_end finish_stopped(struct run *r, const struct rt_err *why)
+{
+	static const char *const types[] = { [RT_RUN_CANCELLED] = "run.cancelled",
+					     [RT_RUN_PAUSED] = "run.paused",
+					     [RT_RUN_STOPPED] = "run.stopped" };
+	json_t *data = json_object();
+
+	if (r->ending != RT_RUN_CANCELLED)
+		rt_run_save_for_later(r);
+	if (r->ending != RT_RUN_CANCELLED && r->trainer && r->saved.step >= 0) {
+		json_object_set_new(data, "step", json_integer((json_int_t)r->saved.step));
+		json_object_set_new(data, "epoch", json_integer((json_int_t)r->saved.epoch));
+	}
+	rt_journal_write(r->journal, types[r->ending], "info", data, NULL, "%s", why->msg);
+	return r->ending;
+}
+
 /* The last event. A journal that takes no more still carries it to stdout and the server. */
 static enum rt_run_end finish(struct run *r, int rc, const struct rt_err *why)
 {
-	double seconds = rt_clock_monotonic_s() - r->start_s;
-	const char *reason;
 	struct rt_err err = RT_ERR_INIT;
+	const char *reason;
 
 	if (rc == 0) {
 		const char *best = rt_checkpoints_best(r->checkpoints);
 		int told = rt_journal_write(r->journal, "run.succeeded", "info",
 					    json_pack("{ss so sI so}", "best_checkpoint_id", best, "seconds",
-						      real(seconds), "best_epoch", (json_int_t)r->best_epoch,
-						      "best_accuracy", real(r->best_accuracy)),
-					    &err, "done in %.1f s: accuracy %.4f in epoch %lld", seconds,
-					    r->best_accuracy, (long long)r->best_epoch);
+						      rt_run_real(rt_run_seconds(r)), "best_epoch",
+						      (json_int_t)r->best_epoch, "best_accuracy",
+						      rt_run_real(r->best_accuracy)),
+					    &err, "done in %.1f s: accuracy %.4f in epoch %lld",
+					    rt_run_seconds(r), r->best_accuracy, (long long)r->best_epoch);
 
-		if (told == 0)
+		if (told == 0) {
+			rt_run_remove_states(r);
 			return RT_RUN_SUCCEEDED;
+		}
 		why = &err;
 	}
+	if (why->code == RT_CANCELLED && r->ending)
+		return finish_stopped(r, why);
+	/* a checkpoint that is written already is told; what else the saver has to say, the failure below says */
+	if (r->saver)
+		rt_run_settle(r, true, &err);
 	if (r->tb)
 		rt_tb_end(r->tb, RT_TB_FAILURE, NULL);
-	if (why->code == RT_CANCELLED) {
-		rt_journal_write(r->journal, "run.cancelled", "info", NULL, NULL, "%s", why->msg);
-		return RT_RUN_CANCELLED;
-	}
 	reason = reason_of(r, why);
 	rt_journal_write(r->journal, "run.failed", "error",
 			 json_pack("{ss so so}", "reason", reason, "errors", problems_json(r->problems),
-				   "seconds", real(seconds)),
+				   "seconds", rt_run_real(rt_run_seconds(r))),
 			 NULL, "%s%s", why->msg, advice_of(reason));
 	return RT_RUN_FAILED;
 }
@@ -664,7 +523,9 @@ static int run_all(struct run *r, struct rt_err *err)
 	r->threads = r->o->threads > 0	   ? r->o->threads
 		     : r->spec.threads > 0 ? (int)r->spec.threads
 					   : rt_machine_cpus();
-	if (tc_set_threads(r->threads, err) < 0 || tell_started(r, err) < 0 || set_up(r, err) < 0)
+	if (tc_set_threads(r->threads, err) < 0 || tell_started(r, err) < 0 ||
+	    (r->o->resume_from && rt_run_find_state(r, err) < 0) || set_up(r, err) < 0 ||
+	    rt_run_check_state(r, err) < 0)
 		return -1;
 	if (r->setup->teacher.model && ask_teacher(r, err) < 0)
 		return -1;
@@ -676,9 +537,11 @@ int rt_run(const struct rt_run_options *o, enum rt_run_end *ret, struct rt_err *
 	struct rt_journal_options how = {
 		.dir = o->dir, .out_fd = STDOUT_FILENO, .url = o->url, .token = o->token
 	};
-	struct run r = {
-		.o = o, .start_s = rt_clock_monotonic_s(), .best_metric = NAN, .best_accuracy = NAN
-	};
+	struct run r = { .o = o,
+			 .start_s = rt_clock_monotonic_s(),
+			 .best_metric = NAN,
+			 .best_accuracy = NAN,
+			 .saved = { .step = -1 } };
 	struct rt_err why = RT_ERR_INIT;
 	int rc = -1;
 
@@ -692,8 +555,8 @@ int rt_run(const struct rt_run_options *o, enum rt_run_end *ret, struct rt_err *
 		*ret = finish(&r, run_all(&r, &why), &why);
 		rt_journal_close(r.journal, o->stop && *o->stop ? FLUSH_STOPPED_MS : FLUSH_MS);
 	}
+	rt_run_release_kept(&r);
 	rt_trainer_close(r.trainer);
-	rt_checkpoints_close(r.checkpoints);
 	rt_tb_close(r.tb);
 	rt_soft_release(&r.soft);
 	rt_setup_close(r.setup);

@@ -11,20 +11,24 @@
 
 struct rt_run_options {
 	const char *spec_path;
-	const char *dir;	  /* the run's folder: events.ndjson, checkpoints/, runs/ */
-	int threads;		  /* 0: the spec's, or all this process may use */
-	const char *url;	  /* where to post events; NULL: nowhere */
-	const char *token;	  /* of the run; NULL without url */
+	const char *dir; /* the run's folder: events.ndjson, checkpoints/, resume/, runs/ */
+	const char *
+		resume_from; /* the folder of the run before, to go on from its newest state; NULL: a new job */
+	int threads;	     /* 0: the spec's, or all this process may use */
+	const char *url;     /* where to post events; NULL: nowhere */
+	const char *token;   /* of the run; NULL without url */
 	const char *const *roots; /* as in rt_setup_options */
 	size_t root_count;
-	const volatile sig_atomic_t
-		*stop; /* set by a signal handler: end as soon as a step is done. Borrowed */
+	/* Counted up by a signal handler. 1: save the state and end; 2: end without saving. Borrowed */
+	const volatile sig_atomic_t *stop;
 };
 
 enum rt_run_end {
 	RT_RUN_SUCCEEDED = 0,
 	RT_RUN_FAILED = 1,
-	RT_RUN_CANCELLED = 3,
+	RT_RUN_CANCELLED = 3, /* the server asked: the best checkpoint stays */
+	RT_RUN_PAUSED = 4,    /* the server asked: the state is saved */
+	RT_RUN_STOPPED = 5,   /* by a signal: the state is saved */
 };
 
 /* -1 and err only when there is no journal to say it in: the folder cannot be written, or holds another run. */

@@ -508,8 +508,8 @@ int64_t rt_setup_memory(const struct rt_setup *s)
 	double batch = (double)s->spec->per_device_train_batch_size,
 	       eval = (double)s->spec->per_device_eval_batch_size;
 	double rows = (double)(s->data->train.n + s->data->validation.n), longest = (double)s->train.longest;
-	/* weights, gradient, two moments; the file's own copy while it is read */
-	double floats = 5.0 * (double)s->student.report.parameters;
+	/* weights, gradient, two moments; the file's own copy while it is read; what the saver copies */
+	double floats = 8.0 * (double)s->student.report.parameters;
 
 	batch = batch < (double)s->train.n ? batch : (double)s->train.n;
 	floats += activations(s->student.model, batch, longest);

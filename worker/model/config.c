@@ -9,8 +9,8 @@
 #include "base/buf.h"
 #include "base/json.h"
 
-#define LABELS_MAX 1000000
-#define STORED_MAX 1000 /* layers with weights of their own */
+#define LABELS_MAX 10000 /* as many as a data set may have; a new head costs memory for each */
+#define STORED_MAX 1000	 /* layers with weights of their own */
 
 static int read_field(const json_t *json, const struct rt_config_field *f, struct rt_config *c,
 		      struct rt_err *err)

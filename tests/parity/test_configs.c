@@ -18,6 +18,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "tests/parity/numbers.h"
 #include "worker/model/model.h"
 #include "worker/weights/weights.h"
 
@@ -28,42 +29,6 @@
 #define ROWS		     6
 
 static const char *record_path = PARITY_DIR "/configs.json";
-
-/* ---- numbers that follow from names ---- */
-
-static uint64_t fnv(const char *text)
-{
-	uint64_t h = 0xcbf29ce484222325u;
-
-	for (; *text; text++)
-		h = (h ^ (unsigned char)*text) * 0x100000001b3u;
-	return h;
-}
-
-/* SplitMix64's i-th number from a seed, as 24 bits: in [0, 1). */
-static double mixed(uint64_t seed, size_t i)
-{
-	uint64_t z = seed + (i + 1) * 0x9e3779b97f4a7c15u;
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-	z ^= z >> 31;
-	return (double)(z >> 40) / (1 << 24);
-}
-
-static void fill(const char *name, int ndim, float *out, size_t n)
-{
-	const char *end = strrchr(name, '.');
-	double at = end && strcmp(end, ".weight") == 0 ? 1 : 0;
-	double wide = strstr(name, "embedding") || strstr(name, "relative") ? 2.0 : 0.6;
-	uint64_t seed = fnv(name);
-
-	for (size_t i = 0; i < n; i++) {
-		double v = mixed(seed, i) - 0.5;
-
-		out[i] = (float)(ndim == 1 ? v * 0.5 + at : v * wide);
-	}
-}
 
 struct rows {
 	struct rt_batch batch;
@@ -91,8 +56,9 @@ static void make_rows(struct rows *r, const struct rt_model *m, int64_t longest)
 			int64_t *id = &r->ids[row * longest + i], *type = &r->types[row * longest + i];
 			bool real = i < lengths[row];
 
-			*id = real ? (int64_t)(3 + mixed(fnv(ids), (size_t)i) * (double)(vocab - 3)) : pad;
-			*type = real ? (int64_t)(mixed(fnv(kinds), (size_t)i) * (double)types) : 0;
+			*id = real ? (int64_t)(3 + number_at(seed_of(ids), (size_t)i) * (double)(vocab - 3))
+				   : pad;
+			*type = real ? (int64_t)(number_at(seed_of(kinds), (size_t)i) * (double)types) : 0;
 			if (row == 2 && i == 3 && lengths[row] > 4)
 				*id = pad;
 		}
@@ -151,7 +117,7 @@ static int write_weights(const char *dir, struct rt_err *err)
 					      .size_bytes = numel * sizeof *numbers };
 		for (int d = 0; d < list[i].ndim; d++)
 			list[i].shape[d] = tc_size(p.t, d);
-		fill(p.name, list[i].ndim, numbers, numel);
+		numbers_of(p.name, list[i].ndim, numbers, numel);
 	}
 	rc = rt_safetensors_write(path, list, n, NULL, 0, err);
 	for (size_t i = 0; i < n; i++)

@@ -443,6 +443,7 @@ const struct rt_family rt_family_deberta_v2 = {
 	.layer = layer,
 	.layer_prefix = "encoder.layer.",
 	.has = has,
+	.ignored = "position_embeddings",
 	.token_types = true,
 	.embed = embed,
 	.run_layer = run_layer,

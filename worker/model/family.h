@@ -83,6 +83,9 @@ struct rt_family {
 	double (*init_std)(const struct rt_config *c, const struct rt_module *m);
 	/* Positions count tokens other than pad_id, from pad_id + 1; otherwise they count from 0. */
 	bool positions_after_pad;
+	bool rotary; /* no table of positions; its old checkpoints do not hold the buffer position_ids either */
+	/* What has this in its name and is left over in a checkpoint is no news to the library. NULL: nothing. */
+	const char *ignored;
 	bool token_types; /* the family's tokenizers' type ids are for it */
 	/* (N, H) from a pass's ids; one layer (p->layer is its number); what follows the last layer (NULL: nothing); logits
 	 * (rows, labels) from the last (N, H). */

@@ -373,6 +373,7 @@ const struct rt_family rt_family_modernbert = {
 	.layer = layer,
 	.layer_prefix = "layers.",
 	.has = has,
+	.rotary = true,
 	.init_std = init_std,
 	.embed = embed,
 	.run_layer = run_layer,

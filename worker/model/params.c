@@ -69,7 +69,7 @@ static int add_module(struct rt_slots *s, const struct rt_family *f, const struc
 		s->count++;
 		*slot = (struct rt_slot){
 			.name = name_of(top ? "" : f->prefix, where, m->name, leaf),
-			.bare = top ? NULL : name_of("", where, m->name, leaf),
+			.other = name_of(top ? f->prefix : "", where, m->name, leaf),
 			.at = bias ? &to->b : &to->w,
 			.ndim = bias || m->kind == RT_NORM ? 1
 				: m->kind == RT_CONV	   ? 3
@@ -81,7 +81,7 @@ static int add_module(struct rt_slots *s, const struct rt_family *f, const struc
 			.flags = m->flags,
 			.classes = m->rows == RT_DIM_LABELS,
 		};
-		if (!slot->name || (!top && !slot->bare))
+		if (!slot->name || !slot->other)
 			return -1;
 	}
 	return 0;
@@ -128,7 +128,7 @@ void rt_slots_release(struct rt_slots *s)
 {
 	for (size_t i = 0; i < s->count; i++) {
 		free(s->list[i].name);
-		free(s->list[i].bare);
+		free(s->list[i].other);
 	}
 	free(s->list);
 	*s = (struct rt_slots){ NULL, 0 };
@@ -172,19 +172,6 @@ static const struct rt_tensor *find_either(const struct rt_weights *w, const str
 	return t;
 }
 
-static bool has_prefix(const struct rt_weights *w, const char *prefix)
-{
-	size_t n = strlen(prefix);
-
-	for (size_t i = 0; i < rt_weights_count(w); i++) {
-		const char *name = rt_weights_at(w, i)->name;
-
-		if (strncmp(name, prefix, n) == 0 && name[n] == '.')
-			return true;
-	}
-	return false;
-}
-
 static void shape_text(char *out, size_t size, int ndim, const int64_t *shape)
 {
 	size_t n = (size_t)snprintf(out, size, "(");
@@ -218,10 +205,30 @@ static int check_found(const struct rt_slot *slot, struct rt_err *err)
 		       found, wanted);
 }
 
-/* Buffers that old versions saved beside the parameters: of no use to anyone. */
-static bool is_old_buffer(const char *name)
+/* What the library leaves over without a word: the buffer that old versions saved beside the parameters. */
+static bool is_ignored(const struct rt_family *f, const char *name)
 {
-	return ends_with(name, "embeddings.position_ids") || ends_with(name, "embeddings.token_type_ids");
+	if (f->ignored && strstr(name, f->ignored))
+		return true;
+	return !f->rotary && (strcmp(name, "position_ids") == 0 || ends_with(name, ".position_ids"));
+}
+
+/* The name as of today: the library's report has it so. new: free it. */
+static char *todays_name(const char *name)
+{
+	static const char *const old[][2] = { { "LayerNorm.gamma", "weight" }, { "LayerNorm.beta", "bias" } };
+	char *out;
+
+	for (size_t i = 0; i < sizeof old / sizeof *old; i++) {
+		size_t dot = strlen("LayerNorm.");
+
+		if (ends_with(name, old[i][0]))
+			return asprintf(&out, "%.*s%s", (int)(strlen(name) - strlen(old[i][0]) + dot), name,
+					old[i][1]) < 0
+				       ? NULL
+				       : out;
+	}
+	return strdup(name);
 }
 
 static int by_pointer(const void *a, const void *b)
@@ -232,7 +239,7 @@ static int by_pointer(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static int list_unexpected(const struct rt_slots *s, const struct rt_weights *w,
+static int list_unexpected(const struct rt_slots *s, const struct rt_family *f, const struct rt_weights *w,
 			   struct rt_model_report *report, struct rt_err *err)
 {
 	const struct rt_tensor **used = calloc(s->count + 1, sizeof *used);
@@ -248,10 +255,16 @@ static int list_unexpected(const struct rt_slots *s, const struct rt_weights *w,
 	qsort(used, n, sizeof *used, by_pointer);
 	for (size_t i = 0; i < rt_weights_count(w); i++) {
 		const struct rt_tensor *t = rt_weights_at(w, i);
+		char *name;
+		int added;
 
-		if (is_old_buffer(t->name) || bsearch(&t, used, n, sizeof *used, by_pointer))
+		if (is_ignored(f, t->name) || bsearch(&t, used, n, sizeof *used, by_pointer))
 			continue;
-		if (add_name(&report->unexpected, &report->unexpected_count, t->name, err) < 0)
+		name = todays_name(t->name);
+		added = name ? add_name(&report->unexpected, &report->unexpected_count, name, err)
+			     : rt_fail(err, RT_NO_MEMORY, "no memory for the list of tensors");
+		free(name);
+		if (added < 0)
 			goto out;
 	}
 	rc = 0;
@@ -260,10 +273,21 @@ out:
 	return rc;
 }
 
+/* A model saved in its wrapper; the library finds nothing in such a file either. */
+static const char *wrapper_hint(const struct rt_weights *w)
+{
+	const char *first = rt_weights_count(w) ? rt_weights_at(w, 0)->name : "";
+
+	if (strncmp(first, "module.", 7) == 0 || strncmp(first, "_orig_mod.", 10) == 0)
+		return " (the file's names begin with module. or _orig_mod.: it was saved from a wrapped "
+		       "model; save the model "
+		       "inside)";
+	return "";
+}
+
 int rt_slots_match(struct rt_slots *s, const struct rt_family *f, const struct rt_weights *w,
 		   bool new_classes, struct rt_model_report *report, struct rt_err *err)
 {
-	bool prefixed = has_prefix(w, f->prefix);
 	struct rt_buf needed = RT_BUF_INIT;
 	size_t needed_count = 0;
 
@@ -271,8 +295,8 @@ int rt_slots_match(struct rt_slots *s, const struct rt_family *f, const struct r
 		struct rt_slot *slot = &s->list[i];
 
 		slot->found = find_either(w, slot, slot->name);
-		if (!slot->found && !prefixed && slot->bare)
-			slot->found = find_either(w, slot, slot->bare);
+		if (!slot->found)
+			slot->found = find_either(w, slot, slot->other);
 		if (slot->found && slot->classes && new_classes)
 			continue;
 		if (slot->found) {
@@ -288,11 +312,11 @@ int rt_slots_match(struct rt_slots *s, const struct rt_family *f, const struct r
 	if (needed_count > NAMES_SHOWN)
 		rt_buf_fmt(&needed, " and %zu more", needed_count - NAMES_SHOWN);
 	if (needed_count > 0) {
-		rt_fail(err, RT_INVALID, "the weights lack %zu tensors of a %s encoder: %s", needed_count,
-			f->model_type, rt_buf_text(&needed));
+		rt_fail(err, RT_INVALID, "the weights lack %zu tensors of a %s encoder: %s%s", needed_count,
+			f->model_type, rt_buf_text(&needed), wrapper_hint(w));
 		goto fail;
 	}
-	if (list_unexpected(s, w, report, err) < 0)
+	if (list_unexpected(s, f, w, report, err) < 0)
 		goto fail;
 	for (size_t i = 0; i < s->count; i++) {
 		if (s->list[i].classes && new_classes)

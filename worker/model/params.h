@@ -10,7 +10,7 @@
 
 struct rt_slot {
 	char *name; /* as saved */
-	char *bare; /* the name without the family's prefix: a base model's own checkpoint; NULL: has none */
+	char *other; /* the name without the family's prefix (a base model's own checkpoint), or a head's with it */
 	struct tc_tensor **at; /* where the parameter goes; borrowed */
 	int ndim;
 	int64_t shape[3];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* retortd: options, open, run until told to stop, close. */
+/* retortd: options, open, run until told to stop, close; or a look at a data directory. */
 #include <sodium.h>
 #include <signal.h>
 #include <stdio.h>
@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 
 #include "base/log.h"
+#include "server/backup.h"
+#include "server/check.h"
 #include "server/options.h"
 #include "server/server.h"
 
@@ -38,6 +40,31 @@ static int serve(const struct rt_options *options)
 	return rc;
 }
 
+/* 0: the directory is whole, or is now. */
+static int check(const struct rt_options *options)
+{
+	struct rt_err err = RT_ERR_INIT;
+	struct rt_check_result r;
+
+	if (rt_check_run(options->check, options->repair, &r, &err) < 0) {
+		fprintf(stderr, "retortd: %s\n", err.msg);
+		return 1;
+	}
+	printf("%zu checkpoints with %zu files read; %zu problems, %zu repaired\n", r.checkpoints, r.files,
+	       r.found, r.repaired);
+	return r.found > r.repaired;
+}
+
+static int backup(const struct rt_options *options)
+{
+	struct rt_err err = RT_ERR_INIT;
+
+	if (rt_backup_run(options->backup, options->backup_to, &err) == 0)
+		return 0;
+	fprintf(stderr, "retortd: %s\n", err.msg);
+	return 1;
+}
+
 int main(int argc, char **argv)
 {
 	struct rt_err err = RT_ERR_INIT;
@@ -62,6 +89,10 @@ int main(int argc, char **argv)
 		rt_log_set_level(RT_LOG_DEBUG);
 	signal(SIGPIPE, SIG_IGN);
 	umask(077); /* specs, models and events are the owner's alone */
+	if (options.check)
+		return check(&options);
+	if (options.backup)
+		return backup(&options);
 	raise_descriptor_limit();
 	return serve(&options);
 }

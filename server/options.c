@@ -8,6 +8,8 @@
 
 const char rt_options_help[] =
 	"usage: retortd --data DIR [OPTION...]\n"
+	"       retortd --check DIR [--repair]\n"
+	"       retortd --backup DIR --to FILE\n"
 	"\n"
 	"Distils text classifiers as a service.\n"
 	"\n"
@@ -23,6 +25,13 @@ const char rt_options_help[] =
 	"  --restart-delay S   seconds before the job of a lost worker is started again; doubles each time "
 	"(5)\n"
 	"  --min-free-bytes N  start nothing while the disk has less room than this (268435456)\n"
+	"\n"
+	"  --check DIR         look whether a data directory is whole: database, folders, checksums; no "
+	"server may run on it\n"
+	"  --repair            with --check: remove what nobody owns, withdraw what is damaged\n"
+	"  --backup DIR        copy the database of a data directory, also while a server runs on it ...\n"
+	"  --to FILE           ... to this file, whole or not at all\n"
+	"\n"
 	"  --verbose           log more\n"
 	"  --version, --help\n";
 
@@ -64,6 +73,10 @@ int rt_options_parse(int argc, char **argv, struct rt_options *ret, struct rt_er
 		TIMEOUT,
 		DELAY,
 		MIN_FREE,
+		CHECK,
+		REPAIR,
+		BACKUP,
+		TO,
 		VERBOSE,
 		VERSION,
 		HELP
@@ -78,6 +91,10 @@ int rt_options_parse(int argc, char **argv, struct rt_options *ret, struct rt_er
 		{ "worker-timeout", required_argument, NULL, TIMEOUT },
 		{ "restart-delay", required_argument, NULL, DELAY },
 		{ "min-free-bytes", required_argument, NULL, MIN_FREE },
+		{ "check", required_argument, NULL, CHECK },
+		{ "repair", no_argument, NULL, REPAIR },
+		{ "backup", required_argument, NULL, BACKUP },
+		{ "to", required_argument, NULL, TO },
 		{ "verbose", no_argument, NULL, VERBOSE },
 		{ "version", no_argument, NULL, VERSION },
 		{ "help", no_argument, NULL, HELP },
@@ -131,6 +148,18 @@ int rt_options_parse(int argc, char **argv, struct rt_options *ret, struct rt_er
 				       err) < 0)
 				return -1;
 			break;
+		case CHECK:
+			o.check = optarg;
+			break;
+		case REPAIR:
+			o.repair = true;
+			break;
+		case BACKUP:
+			o.backup = optarg;
+			break;
+		case TO:
+			o.backup_to = optarg;
+			break;
 		case VERBOSE:
 			o.verbose = true;
 			break;
@@ -147,7 +176,14 @@ int rt_options_parse(int argc, char **argv, struct rt_options *ret, struct rt_er
 	}
 	if (optind < argc)
 		return rt_fail(err, RT_INVALID, "unexpected argument '%.100s' (see --help)", argv[optind]);
-	if (!o.data && !o.help && !o.version)
+	if (!!o.data + !!o.check + !!o.backup > 1)
+		return rt_fail(err, RT_INVALID,
+			       "--data, --check and --backup exclude each other (see --help)");
+	if (o.repair && !o.check)
+		return rt_fail(err, RT_INVALID, "--repair goes with --check DIR");
+	if (!o.backup != !o.backup_to)
+		return rt_fail(err, RT_INVALID, "--backup DIR and --to FILE go together");
+	if (!o.data && !o.check && !o.backup && !o.help && !o.version)
 		return rt_fail(err, RT_INVALID, "--data DIR is required (see --help)");
 	*ret = o;
 	return 0;

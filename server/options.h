@@ -21,6 +21,10 @@ struct rt_options {
 	int restart_delay_s;	/* before a lost worker's job is started again, the first time */
 	int worker_timeout_s;	/* without a sign of life */
 	int64_t min_free_bytes; /* of the disk, below which nothing is started */
+	/* instead of serving: */
+	const char *check; /* a data directory to look at */
+	bool repair;
+	const char *backup, *backup_to; /* a data directory, and where the copy of its store goes */
 	bool verbose, help, version;
 };
 

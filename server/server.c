@@ -2,17 +2,16 @@
 #include "server/server.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
+#include "server/lock.h"
 #include "server/respond.h"
 #include "server/routes.h"
 #include "server/supervisor.h"
@@ -128,34 +127,6 @@ static void on_signal(uv_signal_t *handle, int number)
 
 /* ---- opening ---- */
 
-static int lock_data_dir(struct rt_server *s, struct rt_err *err)
-{
-	char *path = rt_path_join(s->data_dir, "retort.lock"), pid[32] = "";
-	ssize_t n;
-	int rc = -1;
-
-	if (!path)
-		return rt_fail(err, RT_NO_MEMORY, "no memory to open the data directory");
-	s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-	if (s->lock_fd < 0) {
-		rt_fail_errno(err, errno, "cannot write in --data %s", s->options->data);
-	} else if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0) {
-		n = pread(s->lock_fd, pid, sizeof pid - 1, 0);
-		pid[n > 0 ? n : 0] = '\0';
-		pid[strspn(pid, "0123456789")] = '\0';
-		rt_fail(err, RT_CONFLICT, "another retortd (process %s) uses --data %s",
-			pid[0] ? pid : "unknown", s->options->data);
-	} else {
-		snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
-		if (ftruncate(s->lock_fd, 0) == 0 && pwrite(s->lock_fd, pid, strlen(pid), 0) > 0)
-			rc = 0;
-		else
-			rt_fail_errno(err, errno, "cannot write in --data %s", s->options->data);
-	}
-	free(path);
-	return rc;
-}
-
 static int open_data_dir(struct rt_server *s, struct rt_err *err)
 {
 	char *db = NULL, *runs = NULL;
@@ -166,8 +137,9 @@ static int open_data_dir(struct rt_server *s, struct rt_err *err)
 	s->data_dir = realpath(s->options->data, NULL);
 	if (!s->data_dir)
 		return rt_fail_errno(err, errno, "--data %s", s->options->data);
-	if (lock_data_dir(s, err) < 0)
-		return -1;
+	s->lock_fd = rt_lock_take(s->data_dir, err);
+	if (s->lock_fd < 0)
+		return rt_fail_in(err, "--data %s", s->options->data);
 	db = rt_path_join(s->data_dir, "retort.db");
 	runs = rt_path_join(s->data_dir, "runs");
 	if (!db || !runs) {
@@ -344,6 +316,5 @@ void rt_server_close(struct rt_server *s)
 	free(s->validator.dir);
 	free(s->worker);
 	free(s->data_dir);
-	if (s->lock_fd >= 0)
-		close(s->lock_fd);
+	rt_lock_release(s->lock_fd);
 }

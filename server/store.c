@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
+#include "server/backup.h"
 #include "server/embedded.h"
 
 #define STATEMENTS_MAX 192
@@ -288,68 +290,132 @@ static int schema_version(struct rt_store *st, int *ret, struct rt_err *err)
 	return rc;
 }
 
-static int migrate(struct rt_store *st, struct rt_err *err)
+static int newest_schema(void)
 {
-	int have, newest = 0;
+	int n = 0;
 
-	while (rt_migrations[newest].name)
-		newest++;
+	while (rt_migrations[n].name)
+		n++;
+	return n;
+}
+
+static int refuse_newer(int have, struct rt_err *err)
+{
+	return rt_fail(err, RT_CONFLICT,
+		       "the job store has schema %d and this retortd knows up to %d: start the newer "
+		       "retortd that wrote it",
+		       have, newest_schema());
+}
+
+/* Before anything is changed: the store as it was, beside it. */
+static int keep_old(struct rt_store *st, const char *path, int have, struct rt_err *err)
+{
+	struct rt_buf copy = RT_BUF_INIT;
+	int rc;
+
+	rt_buf_fmt(&copy, "%s.schema-%d.bak", path, have);
+	rc = rt_buf_check(&copy, err);
+	if (rc == 0)
+		rc = rt_backup_write(st->db, copy.data, err);
+	rt_buf_release(&copy);
+	return rc;
+}
+
+static int apply_migrations(struct rt_store *st, int have, struct rt_err *err)
+{
+	char version[64];
+
+	if (exec(st, "BEGIN IMMEDIATE", "migrating", err) < 0)
+		return -1;
+	for (int i = have; i < newest_schema(); i++) {
+		if (exec(st, rt_migrations[i].data, rt_migrations[i].name, err) < 0)
+			return -1;
+	}
+	snprintf(version, sizeof version, "PRAGMA user_version = %d", newest_schema());
+	return exec(st, version, "migrating", err) < 0 ? -1 : exec(st, "COMMIT", "migrating", err);
+}
+
+static int migrate(struct rt_store *st, const char *path, struct rt_err *err)
+{
+	int have;
+
 	if (schema_version(st, &have, err) < 0)
 		return -1;
-	if (have > newest)
-		return rt_fail(err, RT_CONFLICT,
-			       "the job store has schema %d and this retortd knows up to %d: start the newer "
-			       "retortd that wrote it",
-			       have, newest);
-	for (int i = have; i < newest; i++) {
-		char version[64];
-		int rc;
-
-		snprintf(version, sizeof version, "PRAGMA user_version = %d", i + 1);
-		rc = exec(st, "BEGIN IMMEDIATE", "migrating", err);
-		if (rc == 0)
-			rc = exec(st, rt_migrations[i].data, rt_migrations[i].name, err);
-		if (rc == 0)
-			rc = exec(st, version, "migrating", err);
-		if (rc == 0)
-			rc = exec(st, "COMMIT", "migrating", err);
-		if (rc < 0) {
-			sqlite3_exec(st->db, "ROLLBACK", NULL, NULL, NULL);
-			return rt_fail_in(err, "the job store cannot be brought up to date");
-		}
+	if (have > newest_schema())
+		return refuse_newer(have, err);
+	if (have == newest_schema())
+		return 0;
+	if ((have > 0 && keep_old(st, path, have, err) < 0) || apply_migrations(st, have, err) < 0) {
+		sqlite3_exec(st->db, "ROLLBACK", NULL, NULL, NULL);
+		return rt_fail_in(err, "the job store cannot be brought up to date");
 	}
 	return 0;
 }
 
-int rt_store_open(const char *path, struct rt_store **ret, struct rt_err *err)
+static struct rt_store *open_file(const char *path, int flags, struct rt_err *err)
 {
 	struct rt_store *st = calloc(1, sizeof *st);
-	int rc = -1, opened;
+	int opened;
 
-	if (!st)
-		return rt_fail(err, RT_NO_MEMORY, "no memory to open the job store");
+	if (!st) {
+		rt_fail(err, RT_NO_MEMORY, "no memory to open the job store");
+		return NULL;
+	}
 	st->step = sqlite3_step;
-	opened = sqlite3_open_v2(path, &st->db,
-				 SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
+	opened = sqlite3_open_v2(path, &st->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | flags, NULL);
 	if (opened != SQLITE_OK) {
 		fail_sql(st, opened, err, "cannot open the job store");
-		goto out;
+		rt_store_close(st);
+		return NULL;
 	}
 	sqlite3_extended_result_codes(st->db, 1);
 	if (exec(st,
 		 "PRAGMA busy_timeout = 2000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
 		 "PRAGMA foreign_keys = ON; PRAGMA cache_size = -4096; PRAGMA journal_size_limit = 16777216;"
 		 "PRAGMA temp_store = MEMORY",
-		 "cannot open the job store", err) < 0)
-		goto out;
-	if (migrate(st, err) < 0)
-		goto out;
+		 "cannot open the job store", err) < 0) {
+		rt_store_close(st);
+		return NULL;
+	}
+	return st;
+}
+
+int rt_store_open(const char *path, struct rt_store **ret, struct rt_err *err)
+{
+	struct rt_store *st = open_file(path, SQLITE_OPEN_CREATE, err);
+
+	if (!st)
+		return -1;
+	if (migrate(st, path, err) < 0) {
+		rt_store_close(st);
+		return -1;
+	}
 	*ret = st;
-	st = NULL;
-	rc = 0;
-out:
-	rt_store_close(st);
-	return rc;
+	return 0;
+}
+
+int rt_store_open_as_is(const char *path, struct rt_store **ret, struct rt_err *err)
+{
+	struct rt_store *st = open_file(path, 0, err);
+	int have, rc;
+
+	if (!st)
+		return -1;
+	rc = schema_version(st, &have, err);
+	if (rc == 0 && have > newest_schema())
+		rc = refuse_newer(have, err);
+	else if (rc == 0 && have < newest_schema())
+		rc = rt_fail(err, RT_CONFLICT,
+			     "the job store has schema %d, older than this retortd's %d: start retortd once, "
+			     "which "
+			     "brings it up to date",
+			     have, newest_schema());
+	if (rc < 0) {
+		rt_store_close(st);
+		return -1;
+	}
+	*ret = st;
+	return 0;
 }
 
 void rt_store_close(struct rt_store *st)

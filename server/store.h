@@ -20,8 +20,11 @@
 
 struct rt_store;
 
-/* Opens or makes the file and brings its schema up to date. RT_CONFLICT when a newer retortd has written it. */
+/* Opens or makes the file and brings its schema up to date, all in one transaction; a store that is there is copied first, to
+ * <path>.schema-<number>.bak. RT_CONFLICT when a newer retortd has written it. */
 int rt_store_open(const char *path, struct rt_store **ret, struct rt_err *err);
+/* Opens a file that must be there and have this version's schema: for a look that changes nothing by itself. */
+int rt_store_open_as_is(const char *path, struct rt_store **ret, struct rt_err *err);
 void rt_store_close(struct rt_store *st); /* what was not committed is lost; NULL is fine */
 
 int rt_store_begin(struct rt_store *st, struct rt_err *err);

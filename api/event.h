@@ -10,7 +10,8 @@
  * run.resumed           R from_step, from_epoch (epochs that are complete in the state that it goes on from); state (an id),
  *                         checkpoints: ids of those that the run has taken over
  * run.phase             R phase: validating, caching_teacher, training, evaluating, exporting
- * data.loaded           R train_rows, validation_rows, labels; test_rows, truncated_rows, columns, splits
+ * data.loaded           R train_rows, validation_rows, labels; test_rows, truncated_rows, columns, splits, tokenizers
+ *                         (with a teacher: {likeness, means, differs_in, …} of its tokenizer and the student's)
  * model.loaded          R role (teacher|student), parameters; family, missing, unexpected, initialised, max_length
  * teacher.progress      R done, total; texts_per_s, eta_s
  * teacher.completed     R forwards_done, forwards_avoided, seconds; rows, accuracy (on validation)

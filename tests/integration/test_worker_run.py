@@ -361,6 +361,60 @@ def test_validate_says_what_the_job_is(parts, tmp_path):
     assert facts["memory_bytes_estimate"] > 0
 
 
+def with_tokenizer(parts, tmp_path, change):
+    """A spec whose student has the same weights and another tokenizer."""
+    shutil.copytree(parts / "student", tmp_path / "student")
+    path = tmp_path / "student" / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    change(tokenizer)
+    path.write_text(json.dumps(tokenizer))
+    return spec_of(parts, student_id=str(tmp_path / "student"))
+
+
+def test_tokenizers_that_differ_where_no_text_does_are_compatible(parts, tmp_path):
+    spec = with_tokenizer(parts, tmp_path, lambda t: t["added_tokens"].append({"id": 3, "content": "<unk>", "lstrip": True, "special": True}))
+    facts = validate(tmp_path, spec)[1]["facts"]
+    check = facts["tokenizer_check"]
+    assert facts["tokenizers"] == check["likeness"] == "compatible" and check["differs_in"] == ["added_tokens"]
+    assert check["texts_compared"] == 372 and check["texts_that_differ"] == 0
+    assert check["teacher_tokens"] == check["student_tokens"] == check["shared_tokens"] == 600
+    assert "all 372 texts of this job give the same ids" in check["means"]
+    assert facts["teacher"]["reading"] == facts["student"]["reading"]  # read once
+
+
+def test_tokenizers_that_differ_are_told_and_each_reads_with_its_own(parts, tmp_path):
+    def change(tokenizer):
+        tokenizer["normalizer"] = {"type": "Replace", "pattern": {"String": "a"}, "content": "aaaaaaaa"}
+
+    spec = with_tokenizer(parts, tmp_path, change)
+    spec.update(epochs=1, max_length=20)
+    status, events = run(tmp_path / "a", spec)
+    assert status == 0
+    check = of_type(events, "data.loaded")[0]["tokenizers"]
+    assert check["likeness"] == "different" and check["differs_in"] == ["normalizer"]
+    assert 0 < check["texts_that_differ"] < check["texts_compared"] == 372
+    assert "each model reads every text with its own tokenizer" in check["means"]
+    assert [e["message"] for e in events if e["type"] == "log" and e["level"] == "info"].count(check["means"]) == 1
+    facts = validate(tmp_path, spec)[1]["facts"]
+    mine, theirs = facts["student"]["reading"], facts["teacher"]["reading"]
+    assert mine["texts"] == theirs["texts"] == 372
+    assert mine["tokens"] > theirs["tokens"] and mine["truncated_texts"] > theirs["truncated_texts"]
+
+
+def test_many_unknown_tokens_are_a_warning(parts, tmp_path):
+    def change(tokenizer):
+        tokenizer["model"] = {"type": "WordLevel", "unk_token": "<unk>", "vocab": {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "the": 4, "<mask>": 599}}
+        tokenizer["pre_tokenizer"] = {"type": "WhitespaceSplit"}
+
+    status, answer = validate(tmp_path, with_tokenizer(parts, tmp_path, change))
+    assert status == 0 and answer["facts"]["tokenizers"] == "different"
+    warning = [w for w in answer["warnings"] if "unknown" in w["detail"]]
+    assert [w["pointer"] for w in warning] == ["/student_id"]
+    reading = answer["facts"]["student"]["reading"]
+    assert 0 < reading["unknown_tokens"] < reading["tokens"]
+    assert f"({reading['unknown_tokens']} of {reading['tokens']})" in warning[0]["detail"]
+
+
 def test_validate_finds_everything_at_once(parts, tmp_path):
     status, answer = validate(tmp_path, spec_of(parts, teacher_id="/nonexistent/a", dataset_id="/nonexistent/b",
                                                 precision="fp16", max_length=4096))

@@ -134,8 +134,8 @@ static void every_case_is_the_same_without_tokenizer_json(void **state)
 	check_all(*state, " without tokenizer.json", tok);
 	assert_int_equal(rt_tokenizer_pad_id(tok), rt_tokenizer_pad_id(want));
 	assert_int_equal(rt_tokenizer_vocab_size(tok), rt_tokenizer_vocab_size(want));
-	/* the reference's file spells Metaspace in the old way, or has [MASK] in the model as well as beside it */
-	if (strcmp(*state, "unigram-metaspace") != 0 && strcmp(*state, "deberta-v2") != 0)
+	/* deberta-v2's tokenizer.json has [MASK] in the model, too; transformers makes it an added token alone */
+	if (strcmp(*state, "deberta-v2") != 0)
 		assert_string_equal(rt_tokenizer_fingerprint(tok), rt_tokenizer_fingerprint(want));
 	rt_tokenizer_close(tok);
 	rt_tokenizer_close(want);

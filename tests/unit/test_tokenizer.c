@@ -48,6 +48,16 @@ static void bad_files_are_refused_by_name(void **state)
 		  RT_UNSUPPORTED, "unknown normalizer 'X'" },
 		{ "unknown post-processor", "{\"post_processor\":{\"type\":\"P\"}," WORDS "}", RT_UNSUPPORTED,
 		  "unknown post-processor 'P'" },
+		{ "a template that uses a text twice",
+		  "{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":"
+		  "\"A\"}},{"
+		  "\"Sequence\":{\"id\":\"A\"}}],\"pair\":[],\"special_tokens\":{}}," WORDS "}",
+		  RT_UNSUPPORTED, "single uses a text twice" },
+		{ "a place that is two things",
+		  "{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":"
+		  "\"A\"},"
+		  "\"SpecialToken\":{\"id\":\"u\"}}],\"pair\":[],\"special_tokens\":{}}," WORDS "}",
+		  RT_INVALID, "must be a Sequence or a SpecialToken" },
 		{ "unknown model", "{\"model\":{\"type\":\"M\",\"vocab\":{}}}", RT_UNSUPPORTED,
 		  "unknown model 'M'" },
 		{ "wrong type", "{\"normalizer\":{\"type\":\"BertNormalizer\",\"lowercase\":1}," WORDS "}",
@@ -378,6 +388,111 @@ static void facts_are_told(void **state)
 	rt_tokenizer_close(other);
 }
 
+#define SPECIALS                                                                                             \
+	"\"special_tokens\":{\"u\":{\"id\":\"u\",\"ids\":[0],\"tokens\":[\"u\"]},\"c\":{\"id\":\"c\","       \
+	"\"ids\":[5],"                                                                                       \
+	"\"tokens\":[\"c\"]}}"
+#define PLACE(kind, id, type) "{\"" kind "\":{\"id\":\"" id "\",\"type_id\":" type "}}"
+
+static void parts_are_compared_by_what_they_do(void **state)
+{
+	static const struct {
+		const char *name, *a, *b;
+		int differs; /* the part, or -1 */
+	} rows[] = {
+		{ "key order, defaults", "\"normalizer\":{\"type\":\"Strip\"}",
+		  "\"normalizer\":{\"strip_right\":true,\"strip_left\":true,\"type\":\"Strip\"}", -1 },
+		{ "a sequence of one",
+		  "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"}]}",
+		  "\"normalizer\":{\"type\":\"NFC\"}", -1 },
+		{ "strip_accents null", "\"normalizer\":{\"type\":\"BertNormalizer\",\"strip_accents\":null}",
+		  "\"normalizer\":{\"type\":\"BertNormalizer\",\"strip_accents\":true,\"lowercase\":true}",
+		  -1 },
+		{ "a map of nothing",
+		  "\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"\"}",
+		  "\"normalizer\":null", -1 },
+		{ "Metaspace's older spelling",
+		  "\"pre_tokenizer\":{\"type\":\"Metaspace\",\"add_prefix_space\":false}",
+		  "\"pre_tokenizer\":{\"type\":\"Metaspace\",\"prepend_scheme\":\"never\",\"split\":true}",
+		  -1 },
+		{ "offsets alone", "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"trim_offsets\":false}",
+		  "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"trim_offsets\":true}", -1 },
+		{ "BertProcessing and its template",
+		  "\"post_processor\":{\"type\":\"BertProcessing\",\"cls\":[\"u\",0],\"sep\":[\"c\",5]}",
+		  "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[" PLACE("SpecialToken", "u", "0") "," PLACE(
+			  "Sequence", "A",
+			  "0") "," PLACE("SpecialToken", "c",
+					 "0") "],\"pair\":[" PLACE("SpecialToken", "u",
+								   "0") "," PLACE("Sequence", "A",
+										  "0") "," PLACE("SpecialToke"
+												 "n",
+												 "c",
+												 "0") "," PLACE("Sequence",
+														"B",
+														"1") "," PLACE("SpecialToken",
+															       "c",
+															       "1") "]," SPECIALS
+																    "}",
+		  -1 },
+		{ "RobertaProcessing is not BertProcessing",
+		  "\"post_processor\":{\"type\":\"BertProcessing\",\"cls\":[\"u\",0],\"sep\":[\"c\",5]}",
+		  "\"post_processor\":{\"type\":\"RobertaProcessing\",\"cls\":[\"u\",0],\"sep\":[\"c\",5]}",
+		  RT_TOKENIZER_POSTPROCESSOR },
+		{ "no post-processor and one for offsets", "\"post_processor\":null",
+		  "\"post_processor\":{\"type\":\"ByteLevel\"}", -1 },
+		{ "another pattern",
+		  "\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"b\"}",
+		  "\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"a\"},\"content\":\"b\"}",
+		  RT_TOKENIZER_NORMALIZER },
+		{ "another behaviour",
+		  "\"pre_tokenizer\":{\"type\":\"Punctuation\",\"behavior\":\"Removed\"}",
+		  "\"pre_tokenizer\":{\"type\":\"Punctuation\"}", RT_TOKENIZER_PRETOKENIZER },
+		{ "a flag of an added token",
+		  "\"added_tokens\":[{\"id\":1,\"content\":\"a\",\"lstrip\":true}]",
+		  "\"added_tokens\":[{\"id\":1,\"content\":\"a\"}]", RT_TOKENIZER_ADDED },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct rt_buf text = RT_BUF_INIT;
+		struct rt_tokenizer *a, *b;
+
+		print_message("%s\n", rows[i].name);
+		rt_buf_fmt(&text, "{%s,%s}", rows[i].a, WORDS);
+		a = open_json(text.data);
+		rt_buf_clear(&text);
+		rt_buf_fmt(&text, "{%s,%s}", WORDS, rows[i].b);
+		b = open_json(text.data);
+		rt_buf_release(&text);
+		for (int part = 0; part < RT_TOKENIZER_PARTS; part++)
+			assert_int_equal(rt_tokenizer_same_part(a, b, (enum rt_tokenizer_part)part),
+					 part != rows[i].differs);
+		assert_int_equal(strcmp(rt_tokenizer_fingerprint(a), rt_tokenizer_fingerprint(b)) == 0,
+				 rows[i].differs < 0);
+		rt_tokenizer_close(a);
+		rt_tokenizer_close(b);
+	}
+}
+
+static void shared_tokens_are_those_with_the_same_id(void **state)
+{
+	struct rt_tokenizer *a = open_json("{\"added_tokens\":[{\"id\":4,\"content\":\"[PAD]\"}]," WORDS "}");
+	struct rt_tokenizer *b =
+		open_json("{\"model\":{\"type\":\"WordLevel\",\"unk_token\":\"[PAD]\",\"vocab\":{\"u\":0,"
+			  "\"a\":2,\"c\":5,\"[PAD]\":4}}}");
+	size_t tokens = 0;
+
+	(void)state;
+	assert_int_equal(rt_tokenizer_shared_tokens(a, b, &tokens), 3); /* u, c, [PAD] */
+	assert_int_equal(tokens, 5);
+	assert_int_equal(rt_tokenizer_shared_tokens(b, a, &tokens), 3);
+	assert_int_equal(tokens, 4);
+	assert_int_equal(rt_tokenizer_unknown_id(a), 0);
+	assert_int_equal(rt_tokenizer_unknown_id(b), 4);
+	rt_tokenizer_close(a);
+	rt_tokenizer_close(b);
+}
+
 static void bad_texts_are_refused(void **state)
 {
 	struct rt_tokenizer *tok = open_json(
@@ -496,6 +611,8 @@ int main(void)
 		cmocka_unit_test(bad_legacy_files_are_refused),
 		cmocka_unit_test(legacy_files_say_what_they_are),
 		cmocka_unit_test(facts_are_told),
+		cmocka_unit_test(parts_are_compared_by_what_they_do),
+		cmocka_unit_test(shared_tokens_are_those_with_the_same_id),
 		cmocka_unit_test(bad_texts_are_refused),
 		cmocka_unit_test(words_are_cut_as_gpt2_does),
 		cmocka_unit_test(patterns_are_translated),

@@ -70,6 +70,16 @@ out:
 	return rc;
 }
 
+void rt_charsmap_describe(const struct rt_charsmap *map, struct rt_buf *out)
+{
+	if (map->unit_count == 0)
+		return;
+	rt_buf_fmt(out, "map %zu %zu:", map->unit_count, map->text_bytes);
+	rt_buf_add(out, map->units, map->unit_count * sizeof *map->units);
+	rt_buf_add(out, map->texts, map->text_bytes);
+	rt_buf_char(out, '\n');
+}
+
 static int base64_value(char c)
 {
 	return c >= 'A' && c <= 'Z'   ? c - 'A'

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "worker/text/ntext.h"
 
@@ -16,6 +17,8 @@ struct rt_charsmap;
 int rt_charsmap_new_base64(const char *text, size_t len, struct rt_charsmap **ret, struct rt_err *err);
 int rt_charsmap_new(const unsigned char *bytes, size_t size, struct rt_charsmap **ret, struct rt_err *err);
 void rt_charsmap_free(struct rt_charsmap *map);
+/* Appends what makes the map, for a fingerprint; nothing for one that changes nothing. */
+void rt_charsmap_describe(const struct rt_charsmap *map, struct rt_buf *out);
 
 /* Appends to changes what the map makes of the text; false if it changes nothing (changes are then void). most: bytes that
  * the result may have; it stops soon after more changes than that, and the result is then too long for its text. */

@@ -472,3 +472,44 @@ int rt_normalizer_run(const struct rt_normalizer *n, struct rt_norm_work *w, str
 	}
 	return rc < 0 ? -1 : rt_ntext_check(w->text, err);
 }
+
+void rt_normalizer_describe(const struct rt_normalizer *n, struct rt_buf *out)
+{
+	if (!n)
+		return;
+	switch (n->kind) {
+	case SEQUENCE:
+		for (size_t i = 0; i < n->part_count; i++)
+			rt_normalizer_describe(n->parts[i], out);
+		return;
+	case PRECOMPILED:
+		rt_charsmap_describe(n->map, out);
+		return;
+	case BERT:
+		rt_buf_fmt(out, "bert %d%d%d%d", n->clean_text, n->chinese, n->strip_accents, n->lowercase);
+		break;
+	case FORM:
+		rt_buf_fmt(out, "form %d", (int)n->form);
+		break;
+	case STRIP:
+		rt_buf_fmt(out, "strip %d%d", n->left, n->right);
+		break;
+	case REPLACE:
+		rt_buf_str(out, "replace ");
+		rt_regex_describe(n->pattern, out);
+		rt_buf_fmt(out, " %zu:", n->content_len);
+		rt_buf_add(out, n->content, n->content_len);
+		break;
+	case PREPEND:
+		rt_buf_fmt(out, "prepend %zu:", n->content_len);
+		rt_buf_add(out, n->content, n->content_len);
+		break;
+	case LOWERCASE:
+	case STRIP_ACCENTS:
+	case NMT:
+	case BYTE_LEVEL:
+		rt_buf_fmt(out, "kind %d", (int)n->kind);
+		break;
+	}
+	rt_buf_char(out, '\n');
+}

@@ -23,6 +23,9 @@ void rt_normalizer_free(struct rt_normalizer *n);
 int rt_normalizer_run(const struct rt_normalizer *n, struct rt_norm_work *w,
 		      struct rt_err *err); /* n NULL: nothing */
 
+/* Appends what it does, however its file spells it; nothing for NULL. */
+void rt_normalizer_describe(const struct rt_normalizer *n, struct rt_buf *out);
+
 /* The byte-level alphabet: the character that stands for a byte. */
 uint32_t rt_byte_char(unsigned char byte);
 

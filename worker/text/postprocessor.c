@@ -125,7 +125,7 @@ static int read_place(const json_t *json, const json_t *specials, struct place *
 	const json_t *known, *ids, *tokens;
 	const char *id = NULL;
 
-	if (!text && !special)
+	if (!text == !special)
 		return rt_fail(err, RT_INVALID, "must be a Sequence or a SpecialToken");
 	if (rt_json_get_str(text ? text : special, "id", &id, err) < 0 ||
 	    read_type_id(text ? text : special, &ret->type_id, err) < 0)
@@ -175,6 +175,11 @@ static int read_template(const json_t *json, const char *key, bool pair, struct 
 			return rt_fail_in(err, "%s, place %zu", key, i);
 		if (!pair && ret->places[i].what == PAIR)
 			return rt_fail(err, RT_INVALID, "%s uses the second text", key);
+		/* then no limit on tokens would hold */
+		for (size_t k = 0; k < i && ret->places[i].what != SPECIAL; k++)
+			if (ret->places[k].what == ret->places[i].what)
+				return rt_fail(err, RT_UNSUPPORTED,
+					       "%s uses a text twice, which is not supported", key);
 	}
 	return 0;
 }
@@ -476,4 +481,53 @@ int rt_postprocessor_run(const struct rt_postprocessor *p, struct rt_segments *s
 		if (s->list[i].failed)
 			rc = rt_fail(err, RT_NO_MEMORY, "no memory to tokenize a text");
 	return rc;
+}
+
+static void describe_template(const struct template *t, struct rt_buf *out)
+{
+	for (size_t i = 0; i < t->n; i++) {
+		const struct place *place = &t->places[i];
+
+		for (size_t k = 0; k < place->special.n; k++)
+			rt_buf_fmt(out, "%d:%d ", (int)place->special.list[k].id, (int)place->type_id);
+		if (place->what != SPECIAL)
+			rt_buf_fmt(out, "%c:%d ", place->what == TEXT ? 'A' : 'B', (int)place->type_id);
+	}
+	rt_buf_char(out, '\n');
+}
+
+/* The part that adds tokens; there is one at most. */
+static const struct rt_postprocessor *find_adding(const struct rt_postprocessor *p)
+{
+	const struct rt_postprocessor *found = NULL;
+
+	if (!p || p->kind == BYTE_LEVEL)
+		return NULL;
+	if (p->kind != SEQUENCE)
+		return p;
+	for (size_t i = 0; i < p->part_count && !found; i++)
+		found = find_adding(p->parts[i]);
+	return found;
+}
+
+void rt_postprocessor_describe(const struct rt_postprocessor *p, struct rt_buf *out)
+{
+	const struct rt_postprocessor *adding = find_adding(p);
+	int cls, sep;
+
+	if (!adding) {
+		rt_buf_str(out, "A:0 \nA:0 B:1 \n");
+		return;
+	}
+	cls = (int)adding->cls.id;
+	sep = (int)adding->sep.id;
+	if (adding->kind == BERT) {
+		rt_buf_fmt(out, "%d:0 A:0 %d:0 \n%d:0 A:0 %d:0 B:1 %d:1 \n", cls, sep, cls, sep, sep);
+	} else if (adding->kind == ROBERTA) {
+		rt_buf_fmt(out, "%d:0 A:0 %d:0 \n%d:0 A:0 %d:0 %d:0 B:0 %d:0 \n", cls, sep, cls, sep, sep,
+			   sep);
+	} else {
+		describe_template(&adding->single, out);
+		describe_template(&adding->pair, out);
+	}
 }

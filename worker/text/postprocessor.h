@@ -36,6 +36,9 @@ size_t rt_postprocessor_added(const struct rt_postprocessor *p, bool pair); /* s
 /* s: one or two segments in. with_offsets: tokens have values and offsets, which may be trimmed. NULL: nothing. */
 int rt_postprocessor_run(const struct rt_postprocessor *p, struct rt_segments *s, bool with_offsets,
 			 struct rt_err *err);
+/* Appends where it puts which ids, however its file says it: a template and the older kinds that do the same are described
+ * alike. NULL: the texts alone. */
+void rt_postprocessor_describe(const struct rt_postprocessor *p, struct rt_buf *out);
 int32_t rt_postprocessor_max_id(const struct rt_postprocessor *p); /* of the special tokens; -1: none */
 
 #endif

@@ -659,3 +659,42 @@ int rt_pretokenizer_run(const struct rt_pretokenizer *p, struct rt_split_work *w
 		return rt_fail(err, RT_NO_MEMORY, "no memory to split a text");
 	return rt_ntext_check(w->text->failed ? w->text : &w->spare_text, err);
 }
+
+void rt_pretokenizer_describe(const struct rt_pretokenizer *p, struct rt_buf *out)
+{
+	if (!p)
+		return;
+	switch (p->kind) {
+	case SEQUENCE:
+		for (size_t i = 0; i < p->part_count; i++)
+			rt_pretokenizer_describe(p->parts[i], out);
+		return;
+	case BYTE_LEVEL:
+		rt_buf_fmt(out, "bytes %d%d", p->add_prefix_space, p->use_regex);
+		break;
+	case METASPACE:
+		rt_buf_fmt(out, "metaspace %.*s %d %d", (int)p->replacement_len, p->replacement,
+			   (int)p->scheme, p->split);
+		break;
+	case PUNCTUATION:
+	case DIGITS:
+		rt_buf_fmt(out, "kind %d %d", (int)p->kind, (int)p->behavior);
+		break;
+	case SPLIT:
+		rt_buf_fmt(out, "split %d %d ", (int)p->behavior, p->invert);
+		rt_regex_describe(p->pattern, out);
+		break;
+	case DELIMITER:
+		rt_buf_fmt(out, "delimiter %u", (unsigned)p->delimiter);
+		break;
+	case FIXED_LENGTH:
+		rt_buf_fmt(out, "length %lld", (long long)p->length);
+		break;
+	case BERT:
+	case WHITESPACE:
+	case WHITESPACE_SPLIT:
+		rt_buf_fmt(out, "kind %d", (int)p->kind);
+		break;
+	}
+	rt_buf_char(out, '\n');
+}

@@ -36,6 +36,8 @@ int rt_pretokenizer_new(const json_t *json, struct rt_pretokenizer **ret, struct
 void rt_pretokenizer_free(struct rt_pretokenizer *p);
 int rt_pretokenizer_run(const struct rt_pretokenizer *p, struct rt_split_work *w,
 			struct rt_err *err); /* NULL: nothing */
+/* Appends what it does, however its file spells it; nothing for NULL. */
+void rt_pretokenizer_describe(const struct rt_pretokenizer *p, struct rt_buf *out);
 /* True if words depend on where a piece lies in the original: alignment must then be kept. */
 bool rt_pretokenizer_needs_base(const struct rt_pretokenizer *p);
 

@@ -13,8 +13,8 @@ enum { PATTERN_MAX = 65536 };
 
 struct rt_regex {
 	pcre2_code *code; /* NULL for a literal */
-	char *literal;
-	size_t literal_len;
+	char *text;	  /* as given */
+	size_t len;
 };
 
 void rt_regex_free(struct rt_regex *re)
@@ -22,7 +22,7 @@ void rt_regex_free(struct rt_regex *re)
 	if (!re)
 		return;
 	pcre2_code_free(re->code);
-	free(re->literal);
+	free(re->text);
 	free(re);
 }
 
@@ -86,14 +86,16 @@ int rt_regex_new(const char *pattern, size_t len, bool literal, struct rt_regex 
 
 	if (!re)
 		return rt_fail(err, RT_NO_MEMORY, "no memory for a regular expression");
+	re->text = malloc(len + 1);
+	re->len = len;
+	if (!re->text) {
+		rt_fail(err, RT_NO_MEMORY, "no memory for a pattern");
+		goto out;
+	}
+	if (len > 0)
+		memcpy(re->text, pattern, len);
 	if (literal && len > 0) {
-		re->literal = malloc(len);
-		re->literal_len = len;
-		if (!re->literal) {
-			rt_fail(err, RT_NO_MEMORY, "no memory for a pattern");
-			goto out;
-		}
-		memcpy(re->literal, pattern, len);
+		/* found as it is; the empty one is a regular expression */
 	} else if (len > PATTERN_MAX) {
 		rt_fail(err, RT_TOO_LARGE, "a regular expression of %zu bytes is too long", len);
 		goto out;
@@ -107,6 +109,12 @@ int rt_regex_new(const char *pattern, size_t len, bool literal, struct rt_regex 
 out:
 	rt_regex_free(re);
 	return rc;
+}
+
+void rt_regex_describe(const struct rt_regex *re, struct rt_buf *out)
+{
+	rt_buf_fmt(out, "%s %zu:", re->code ? "regex" : "string", re->len);
+	rt_buf_add(out, re->text, re->len);
 }
 
 static const struct rt_uc_stand_in *find_newer(uint32_t cp)
@@ -161,14 +169,13 @@ static void split_literal(const struct rt_regex *re, const char *s, size_t n, st
 	size_t done = 0;
 	const char *hit;
 
-	while (n - done >= re->literal_len &&
-	       (hit = memmem(s + done, n - done, re->literal, re->literal_len))) {
+	while (n - done >= re->len && (hit = memmem(s + done, n - done, re->text, re->len))) {
 		size_t at = (size_t)(hit - s);
 
 		if (at > done)
 			rt_matches_add(out, done, at, false);
-		rt_matches_add(out, at, at + re->literal_len, true);
-		done = at + re->literal_len;
+		rt_matches_add(out, at, at + re->len, true);
+		done = at + re->len;
 	}
 	if (done < n)
 		rt_matches_add(out, done, n, false);
@@ -282,7 +289,7 @@ int rt_regex_split(const struct rt_regex *re, const char *s, size_t n, struct rt
 	out->n = 0;
 	if (n == 0)
 		return 0;
-	if (re->literal) {
+	if (!re->code) {
 		split_literal(re, s, n, out);
 	} else {
 		if (!rt_uc_ascii(s, n))

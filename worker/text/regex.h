@@ -26,6 +26,8 @@ struct rt_matches {
 /* *ret: new, rt_regex_free. literal: the pattern is a plain string. */
 int rt_regex_new(const char *pattern, size_t len, bool literal, struct rt_regex **ret, struct rt_err *err);
 void rt_regex_free(struct rt_regex *re);
+/* Appends the pattern as it was given, and whether it is a plain string; for a fingerprint. */
+void rt_regex_describe(const struct rt_regex *re, struct rt_buf *out);
 /* Writes all matches and what lies between them, in order, to out (whose old content is forgotten). */
 int rt_regex_split(const struct rt_regex *re, const char *s, size_t n, struct rt_matches *out,
 		   struct rt_err *err);

@@ -35,49 +35,10 @@ void rt_tokenizer_close(struct rt_tokenizer *tok)
 	free(tok);
 }
 
-/* Keys that do not change ids. */
-static void drop_keys(json_t *json)
-{
-	static const char *const keys[] = { "trim_offsets", "str_rep" };
-	size_t i;
-	const char *key;
-	json_t *item;
-	void *next;
-
-	if (json_is_array(json)) {
-		json_array_foreach(json, i, item) drop_keys(item);
-		return;
-	}
-	for (i = 0; json_is_object(json) && i < sizeof keys / sizeof *keys; i++)
-		json_object_del(json, keys[i]);
-	json_object_foreach_safe(json, next, key, item) drop_keys(item);
-}
-
-/* The component's JSON with sorted keys. */
-static void describe(struct rt_buf *out, const json_t *json, const char *key)
-{
-	json_t *copy = json_deep_copy(json_object_get(json, key));
-	char *text = NULL;
-
-	drop_keys(copy);
-	if (copy) {
-		text = json_dumps(copy, JSON_SORT_KEYS | JSON_COMPACT | JSON_ENCODE_ANY);
-		out->failed = out->failed || !text;
-	}
-	rt_buf_fmt(out, "%s ", key);
-	if (text)
-		rt_buf_add(out, text, strlen(text));
-	rt_buf_char(out, '\n');
-	free(text);
-	json_decref(copy);
-}
-
-static int finish(struct rt_tokenizer *tok, const json_t *json, struct rt_err *err)
+static int finish(struct rt_tokenizer *tok, struct rt_err *err)
 {
 	static const char *const pads[] = { "<pad>", "[PAD]" };
-	struct rt_buf all = RT_BUF_INIT;
 	int32_t special = rt_postprocessor_max_id(tok->postprocessor);
-	int rc;
 
 	tok->max_id =
 		tok->model->vocab.max_id > tok->added.max_id ? tok->model->vocab.max_id : tok->added.max_id;
@@ -85,23 +46,7 @@ static int finish(struct rt_tokenizer *tok, const json_t *json, struct rt_err *e
 	for (size_t i = 0; i < sizeof pads / sizeof *pads && tok->pad_id < 0; i++)
 		tok->pad_id = rt_tokenizer_token_to_id(tok, pads[i], strlen(pads[i]));
 	tok->aligned = rt_pretokenizer_needs_base(tok->pretokenizer);
-	describe(&all, json, "normalizer");
-	describe(&all, json, "pre_tokenizer");
-	describe(&all, json, "post_processor");
-	for (size_t i = 0; i < tok->added.n; i++) {
-		const struct rt_added_token *t = &tok->added.list[i];
-
-		rt_buf_fmt(&all, "added %d %d%d%d%d %zu:", (int)t->id, t->single_word, t->lstrip, t->rstrip,
-			   t->normalized, t->len);
-		rt_buf_add(&all, t->content, t->len);
-		rt_buf_char(&all, '\n');
-	}
-	rt_wordmodel_describe(tok->model, &all);
-	rc = rt_buf_check(&all, err);
-	if (rc == 0)
-		rt_sha256(all.data, all.len, tok->fingerprint);
-	rt_buf_release(&all);
-	return rc;
+	return rt_fingerprint_make(tok, err);
 }
 
 int rt_tokenizer_read(struct rt_tokenizer *tok, const json_t *json, struct rt_err *err)
@@ -126,7 +71,7 @@ int rt_tokenizer_read(struct rt_tokenizer *tok, const json_t *json, struct rt_er
 	    rt_added_read(&tok->added, json_object_get(json, "added_tokens"), tok->model, tok->normalizer,
 			  err) < 0)
 		return -1;
-	return finish(tok, json, err);
+	return finish(tok, err);
 }
 
 /* root is given. */
@@ -237,7 +182,9 @@ int32_t rt_tokenizer_token_to_id(const struct rt_tokenizer *tok, const char *tok
 	return found >= 0 ? tok->model->vocab.entries[found].id : -1;
 }
 
-const char *rt_tokenizer_fingerprint(const struct rt_tokenizer *tok)
+int32_t rt_tokenizer_unknown_id(const struct rt_tokenizer *tok)
 {
-	return tok->fingerprint;
+	int32_t entry = tok->model->unk_entry;
+
+	return entry < 0 ? -1 : tok->model->vocab.entries[entry].id;
 }

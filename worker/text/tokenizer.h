@@ -69,9 +69,28 @@ size_t rt_tokenizer_special_count(const struct rt_tokenizer *tok,
 int32_t rt_tokenizer_pad_id(const struct rt_tokenizer *tok);
 /* The id of a token of the vocabulary or of an added one; -1: none. */
 int32_t rt_tokenizer_token_to_id(const struct rt_tokenizer *tok, const char *token, size_t len);
-/* SHA-256 over all that changes ids: normalizer, pre-tokenizer, model, post-processor, added tokens; not over spelling
- * (key order, white space, either way to write merges), decoder, saved truncation and padding. Two tokenizers with
- * the same fingerprint give the same ids. Borrowed, 64 hexadecimal digits. */
+/* The id that stands for what the vocabulary lacks; -1: none (the model has bytes for everything, or leaves it out). */
+int32_t rt_tokenizer_unknown_id(const struct rt_tokenizer *tok);
+
+/* The parts that together decide about ids. */
+enum rt_tokenizer_part {
+	RT_TOKENIZER_NORMALIZER,
+	RT_TOKENIZER_PRETOKENIZER,
+	RT_TOKENIZER_MODEL, /* its kind, options and merges */
+	RT_TOKENIZER_VOCABULARY,
+	RT_TOKENIZER_ADDED,
+	RT_TOKENIZER_POSTPROCESSOR, /* the special tokens around texts */
+	RT_TOKENIZER_PARTS
+};
+/* SHA-256 over all that changes ids; not over spelling (key order, older names of the same thing, either way to write
+ * merges, a template where BertProcessing does the same), decoder, saved truncation and padding. Two tokenizers with the
+ * same fingerprint give the same ids for every text. Borrowed, 64 hexadecimal digits. */
 const char *rt_tokenizer_fingerprint(const struct rt_tokenizer *tok);
+/* Is that part the same in both? */
+bool rt_tokenizer_same_part(const struct rt_tokenizer *a, const struct rt_tokenizer *b,
+			    enum rt_tokenizer_part part);
+/* Tokens of a's vocabulary, added ones included, and how many of them b has with the same id. */
+size_t rt_tokenizer_shared_tokens(const struct rt_tokenizer *a, const struct rt_tokenizer *b,
+				  size_t *ret_tokens);
 
 #endif

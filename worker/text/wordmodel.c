@@ -287,6 +287,16 @@ static int by_id(const void *a, const void *b)
 
 void rt_wordmodel_describe(const struct rt_wordmodel *m, struct rt_buf *out)
 {
+	rt_buf_fmt(out, "model %d unk %s %d %zu:%s %zu:%s fuse %d bytes %d whole %d max %lld\n", (int)m->kind,
+		   m->unk ? m->unk : "-", m->unk_entry < 0 ? -1 : (int)m->vocab.entries[m->unk_entry].id,
+		   m->prefix_len, m->prefix, m->suffix_len, m->suffix, m->fuse_unk, m->byte_fallback,
+		   m->ignore_merges, (long long)m->max_chars);
+	if (m->kind == RT_BPE)
+		rt_bpe_describe(m, out);
+}
+
+void rt_wordmodel_describe_vocab(const struct rt_wordmodel *m, struct rt_buf *out)
+{
 	struct rt_vocab_entry *sorted = malloc((m->vocab.n + 1) * sizeof *sorted);
 
 	if (!sorted) {
@@ -296,17 +306,11 @@ void rt_wordmodel_describe(const struct rt_wordmodel *m, struct rt_buf *out)
 	if (m->vocab.n > 0)
 		memcpy(sorted, m->vocab.entries, m->vocab.n * sizeof *sorted);
 	qsort(sorted, m->vocab.n, sizeof *sorted, by_id);
-	rt_buf_fmt(out, "model %d unk %s %d %zu:%s %zu:%s fuse %d bytes %d whole %d max %lld\n", (int)m->kind,
-		   m->unk ? m->unk : "-", m->unk_entry < 0 ? -1 : (int)m->vocab.entries[m->unk_entry].id,
-		   m->prefix_len, m->prefix, m->suffix_len, m->suffix, m->fuse_unk, m->byte_fallback,
-		   m->ignore_merges, (long long)m->max_chars);
 	for (size_t i = 0; i < m->vocab.n; i++) {
 		rt_buf_fmt(out, "%d ", (int)sorted[i].id);
 		rt_buf_add(out, m->vocab.bytes.data + sorted[i].at, sorted[i].len + 1);
 		if (m->kind == RT_UNIGRAM) /* entries stand in the order of their ids */
 			rt_buf_fmt(out, "%a", m->scores[i]);
 	}
-	if (m->kind == RT_BPE)
-		rt_bpe_describe(m, out);
 	free(sorted);
 }

@@ -59,8 +59,9 @@ void rt_wordmodel_free(struct rt_wordmodel *m);
 /* Cuts a word; out's old content is forgotten. RT_INVALID when the unknown token is needed and not there. */
 int rt_wordmodel_run(const struct rt_wordmodel *m, const char *word, size_t len, struct rt_subs *out,
 		     struct rt_err *err);
-/* Appends what makes the model, for a fingerprint. */
+/* Append what makes the model, for a fingerprint: its options and merges, and its vocabulary with ids and scores. */
 void rt_wordmodel_describe(const struct rt_wordmodel *m, struct rt_buf *out);
+void rt_wordmodel_describe_vocab(const struct rt_wordmodel *m, struct rt_buf *out);
 
 /* The kinds' own parts, called by the above. */
 int rt_bpe_read(struct rt_wordmodel *m, const json_t *json, struct rt_err *err);

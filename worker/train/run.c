@@ -136,16 +136,31 @@ static int tell_data(struct run *r, struct rt_err *err)
 
 	for (size_t i = 0; i < r->setup->label_count; i++)
 		json_array_append_new(labels, json_string(r->setup->labels[i]));
-	return rt_journal_write(r->journal, "data.loaded", "info",
-				json_pack("{sIsIsIsIs{ssssss?}s{ssssss?}so*}", "train_rows",
-					  (json_int_t)d->train.n, "validation_rows",
-					  (json_int_t)d->validation.n, "test_rows", (json_int_t)d->test.n,
-					  "truncated_rows", (json_int_t)rt_setup_truncated(r->setup),
-					  "columns", "text", d->text_column, "label", d->label_column, "pair",
-					  d->pair_column, "splits", "train", d->train.name, "validation",
-					  d->validation.name, "test", d->test.name, "labels", labels),
-				err, "%zu training and %zu validation rows, %zu classes", d->train.n,
-				d->validation.n, r->setup->label_count);
+	return rt_journal_write(
+		r->journal, "data.loaded", "info",
+		json_pack("{sIsIsIsIs{ssssss?}s{ssssss?}so*so*}", "train_rows", (json_int_t)d->train.n,
+			  "validation_rows", (json_int_t)d->validation.n, "test_rows", (json_int_t)d->test.n,
+			  "truncated_rows", (json_int_t)rt_setup_truncated(r->setup), "columns", "text",
+			  d->text_column, "label", d->label_column, "pair", d->pair_column, "splits", "train",
+			  d->train.name, "validation", d->validation.name, "test", d->test.name, "labels",
+			  labels, "tokenizers", rt_setup_tokenizers(r->setup)),
+		err, "%zu training and %zu validation rows, %zu classes", d->train.n, d->validation.n,
+		r->setup->label_count);
+}
+
+/* In words, for those who read along. */
+static int tell_tokenizers(struct run *r, struct rt_err *err)
+{
+	const struct rt_setup *s = r->setup;
+	struct rt_buf words = RT_BUF_INIT;
+	int rc;
+
+	if (!s->teacher.model)
+		return 0;
+	rt_likeness_explain(&s->tokenizers, &s->teacher.reading, &s->student.reading, &words);
+	rc = rt_journal_write(r->journal, "log", "info", NULL, err, "%s", rt_buf_text(&words));
+	rt_buf_release(&words);
+	return rc;
 }
 
 static json_t *names_json(char *const *names, size_t n)
@@ -180,7 +195,7 @@ static int set_up(struct run *r, struct rt_err *err)
 		return -1;
 	if (rt_setup_open(&r->spec, &o, &r->setup, r->problems, r->warnings, err) < 0)
 		return -1;
-	if (tell_warnings(r, err) < 0 || tell_data(r, err) < 0)
+	if (tell_warnings(r, err) < 0 || tell_data(r, err) < 0 || tell_tokenizers(r, err) < 0)
 		return -1;
 	if (r->setup->teacher.model && tell_model(r, "teacher", &r->setup->teacher, err) < 0)
 		return -1;

@@ -13,6 +13,7 @@
 
 #define DEFAULT_MAX_LENGTH 512
 #define ROWS_BETWEEN_TICKS 4096
+#define MANY_UNKNOWN	   0.05 /* of all tokens */
 
 /* One setup in the making. */
 struct work {
@@ -279,7 +280,7 @@ static int map_classes(struct work *w)
 	return 0;
 }
 
-static int tokenize(struct work *w, const struct rt_setup_model *m, const struct rt_split *split,
+static int tokenize(struct work *w, struct rt_setup_model *m, const struct rt_split *split,
 		    const int32_t *class_of, struct rt_rows *ret)
 {
 	bool types = rt_model_uses_token_types(m->model);
@@ -301,6 +302,7 @@ static int tokenize(struct work *w, const struct rt_setup_model *m, const struct
 			rc = rt_rows_add(ret, e.ids, types ? e.type_ids : NULL, e.n,
 					 row->label >= 0 ? class_of[row->label] : -1, w->err);
 		ret->truncated += e.truncated;
+		rt_reading_add(&m->reading, m->tokenizer, &e, row->pair != NULL);
 		rt_encoding_release(&e);
 		if (rc < 0)
 			return -1;
@@ -308,15 +310,65 @@ static int tokenize(struct work *w, const struct rt_setup_model *m, const struct
 	return 0;
 }
 
+static int compare_tokenizers(struct work *w)
+{
+	struct rt_setup *s = w->s;
+	const struct rt_setup_model *t = &s->teacher, *u = &s->student;
+	struct rt_likeness_options o = {
+		.max_length = (size_t)(t->max_length > u->max_length ? t->max_length : u->max_length),
+		.types = rt_model_uses_token_types(t->model) || rt_model_uses_token_types(u->model),
+		.tick = w->o->tick,
+		.ctx = w->o->ctx,
+	};
+
+	return rt_likeness_find(t->tokenizer, u->tokenizer, s->data, &o, &s->tokenizers, w->err);
+}
+
+/* The teacher's rows, where they are not the student's. */
+static int tokenize_for_teacher(struct work *w)
+{
+	struct rt_setup *s = w->s;
+	struct rt_setup_model *t = &s->teacher;
+
+	if (compare_tokenizers(w) < 0)
+		return -1;
+	if (s->tokenizers.likeness != RT_TOKENIZERS_DIFFERENT && t->max_length == s->student.max_length &&
+	    rt_model_uses_token_types(t->model) == rt_model_uses_token_types(s->student.model)) {
+		t->reading = s->student.reading;
+		return 0;
+	}
+	if (tokenize(w, t, &s->data->train, s->class_of_label, &s->teacher_train) < 0 ||
+	    tokenize(w, t, &s->data->validation, s->class_of_label, &s->teacher_validation) < 0)
+		return -1;
+	if (t->reading.truncated > 0)
+		rt_problems_add(w->warnings, "/max_length", NULL,
+				"%zu texts are longer than the teacher's %lld tokens", t->reading.truncated,
+				(long long)t->max_length);
+	return 0;
+}
+
+/* A tokenizer that does not know the texts' words or characters is most often another model's or another language's. */
+static void warn_of_unknown(struct work *w, const char *pointer, const char *who, const struct rt_reading *r)
+{
+	if (rt_reading_unknown_share(r) < MANY_UNKNOWN)
+		return;
+	rt_problems_add(w->warnings, pointer, NULL,
+			"%.1f %% of the tokens that the %s's tokenizer makes of the texts are unknown ones "
+			"(%zu of %zu); the %s "
+			"cannot tell those words apart, so its tokenizer may be of another language or of "
+			"another model",
+			100 * rt_reading_unknown_share(r), who, r->unknown, r->tokens, who);
+}
+
 static int tokenize_all(struct work *w)
 {
 	struct rt_setup *s = w->s;
 	const struct rt_dataset *d = s->data;
-	struct rt_setup_model *t = &s->teacher;
 	size_t cut;
 
 	if (tokenize(w, &s->student, &d->train, s->class_of_label, &s->train) < 0 ||
 	    tokenize(w, &s->student, &d->validation, s->class_of_label, &s->validation) < 0 ||
+	    (s->teacher.model && tokenize_for_teacher(w) < 0) ||
 	    tokenize(w, &s->student, &d->test, s->class_of_label, &s->test) < 0)
 		return -1;
 	cut = rt_setup_truncated(s);
@@ -324,21 +376,9 @@ static int tokenize_all(struct work *w)
 		rt_problems_add(w->warnings, "/max_length", NULL,
 				"%zu of %zu texts are longer than %lld tokens and are cut there", cut,
 				d->train.n + d->validation.n + d->test.n, (long long)s->student.max_length);
-	if (!t->model)
-		return 0;
-	s->same_tokenizer = strcmp(rt_tokenizer_fingerprint(s->teacher.tokenizer),
-				   rt_tokenizer_fingerprint(s->student.tokenizer)) == 0;
-	if (s->same_tokenizer && t->max_length == s->student.max_length &&
-	    rt_model_uses_token_types(t->model) == rt_model_uses_token_types(s->student.model))
-		return 0;
-	if (tokenize(w, t, &d->train, s->class_of_label, &s->teacher_train) < 0 ||
-	    tokenize(w, t, &d->validation, s->class_of_label, &s->teacher_validation) < 0)
-		return -1;
-	if (s->teacher_train.truncated + s->teacher_validation.truncated > 0)
-		rt_problems_add(w->warnings, "/max_length", NULL,
-				"%zu texts are longer than the teacher's %lld tokens",
-				s->teacher_train.truncated + s->teacher_validation.truncated,
-				(long long)t->max_length);
+	if (s->teacher.model)
+		warn_of_unknown(w, "/teacher_id", "teacher", &s->teacher.reading);
+	warn_of_unknown(w, "/student_id", "student", &s->student.reading);
 	return 0;
 }
 
@@ -523,12 +563,18 @@ int64_t rt_setup_memory(const struct rt_setup *s)
 
 static json_t *model_facts(const struct rt_setup_model *m)
 {
-	return json_pack("{sssssIsIsIs{sIsI}}", "family", rt_model_family(m->model), "architecture",
+	return json_pack("{sssssIsIsIs{sIsI}so}", "family", rt_model_family(m->model), "architecture",
 			 rt_model_architecture(m->model), "parameters", (json_int_t)m->report.parameters,
 			 "labels", (json_int_t)rt_model_label_count(m->model), "max_length",
 			 (json_int_t)m->max_length, "tokenizer", "vocab_size",
 			 (json_int_t)rt_tokenizer_vocab_size(m->tokenizer), "model_vocab_size",
-			 (json_int_t)rt_model_vocab_size(m->model));
+			 (json_int_t)rt_model_vocab_size(m->model), "reading", rt_reading_json(&m->reading));
+}
+
+json_t *rt_setup_tokenizers(const struct rt_setup *s)
+{
+	return s->teacher.model ? rt_likeness_json(&s->tokenizers, &s->teacher.reading, &s->student.reading)
+				: NULL;
 }
 
 json_t *rt_setup_facts(const struct rt_setup *s)
@@ -543,7 +589,8 @@ json_t *rt_setup_facts(const struct rt_setup *s)
 	if (facts && s->teacher.model) {
 		json_object_set_new(facts, "teacher", model_facts(&s->teacher));
 		json_object_set_new(facts, "tokenizers",
-				    json_string(s->same_tokenizer ? "same" : "different"));
+				    json_string(rt_likeness_word(s->tokenizers.likeness)));
+		json_object_set_new(facts, "tokenizer_check", rt_setup_tokenizers(s));
 	}
 	if (facts) {
 		json_object_set_new(facts, "precision", json_string(rt_spec_word("precision", s->precision)));

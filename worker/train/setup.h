@@ -16,6 +16,7 @@
 #include "worker/data/dataset.h"
 #include "worker/model/model.h"
 #include "worker/text/tokenizer.h"
+#include "worker/train/reading.h"
 #include "worker/train/rows.h"
 
 struct rt_setup_options {
@@ -32,7 +33,8 @@ struct rt_setup_model {
 	struct rt_model *model;
 	struct rt_model_report report;
 	struct rt_tokenizer *tokenizer;
-	int64_t max_length; /* tokens at which texts are cut for it */
+	int64_t max_length;	   /* tokens at which texts are cut for it */
+	struct rt_reading reading; /* of the texts it reads: the teacher's are without the test split */
 };
 
 struct rt_setup {
@@ -45,8 +47,8 @@ struct rt_setup {
 	int32_t *class_of_teacher; /* the teacher's class -> the student's; NULL without a teacher */
 	struct rt_rows train, validation, test;		  /* as the student reads them */
 	struct rt_rows teacher_train, teacher_validation; /* empty where the teacher reads the same ids */
-	bool same_tokenizer;
-	const char **labels; /* the student's classes; points into its model */
+	struct rt_likeness_check tokenizers; /* the two beside each other; meaningless without a teacher */
+	const char **labels;		     /* the student's classes; points into its model */
 	size_t label_count;
 };
 
@@ -65,6 +67,9 @@ int64_t rt_setup_steps(const struct rt_setup *s);    /* optimizer steps of the w
 
 /* Bytes that the run will need at its peak, a rough upper bound. */
 int64_t rt_setup_memory(const struct rt_setup *s);
+
+/* What is known of the two tokenizers, {"likeness":…,"means":…}. New; NULL without a teacher (or memory). */
+json_t *rt_setup_tokenizers(const struct rt_setup *s);
 
 /* {"train_rows":…,"labels":…,"teacher":{…},…} for people and for the answer of validate. New; NULL without memory. */
 json_t *rt_setup_facts(const struct rt_setup *s);

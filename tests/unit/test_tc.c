@@ -241,8 +241,6 @@ static void backward_fills_leaves_and_adds_up(void **state)
 	EXPECT(s, "once", tc_grad(s, w), 2, 7);
 	assert_int_equal(tc_backward(s, tc_sum(s, tc_mul(s, w, x)), &err), 0);
 	EXPECT(s, "twice", tc_grad(s, w), 4, 14);
-	assert_int_equal(tc_zero_grad(s, &w, 1, &err), 0);
-	assert_false(tc_has_grad(w));
 	assert_int_equal(tc_backward(s, tc_sum(s, x), &err), -1); /* no history */
 	assert_non_null(strstr(err.msg, "backward(() f32): "));
 	assert_null(tc_grad(s, x));
@@ -374,79 +372,6 @@ static void dropout_scales_what_it_keeps(void **state)
 	}
 }
 
-static void clip_scales_to_the_norm_given(void **state)
-{
-	struct tc_scope *s = tc_scope_open(NULL, 0);
-	struct rt_err err = RT_ERR_INIT;
-	struct tc_tensor *p[3] = { f32(s, 1, 2, (float[]){ 0, 0 }), f32(s, 1, 1, (float[]){ 0 }),
-				   f32(s, 1, 1, (float[]){ 0 }) };
-	struct tc_tensor *g = f32(s, 1, 2, (float[]){ 3, 0 });
-	double norm = 0;
-
-	(void)state;
-	for (size_t i = 0; i < 3; i++)
-		assert_int_equal(tc_require_grad(s, p[i], true, &err), 0);
-	assert_int_equal(
-		tc_backward(s, tc_add(s, tc_sum(s, tc_mul(s, p[0], g)), tc_sum(s, tc_scale(s, p[1], 4))),
-			    &err),
-		0);
-	assert_int_equal(tc_clip_grad_norm(s, p, 3, 0, &norm, &err), 0);
-	assert_true(fabs(norm - 5) < 1e-6);
-	EXPECT(s, "measured only", tc_grad(s, p[0]), 3, 0);
-	assert_int_equal(tc_clip_grad_norm(s, p, 3, 10, &norm, &err), 0);
-	EXPECT(s, "below the limit", tc_grad(s, p[0]), 3, 0);
-	assert_int_equal(tc_clip_grad_norm(s, p, 3, 1, &norm, &err), 0);
-	assert_true(fabs(norm - 5) < 1e-6);
-	EXPECT(s, "clipped", tc_grad(s, p[0]), 0.6, 0);
-	EXPECT(s, "clipped too", tc_grad(s, p[1]), 0.8);
-	assert_false(tc_has_grad(p[2]));
-	tc_scope_close(s);
-}
-
-/* Both paths (fp32 and the general one) against the formula in double. */
-static void adamw_is_the_formula(void **state)
-{
-	static const enum tc_dtype dtypes[] = { TC_F32, TC_F64 };
-	const double grads[3][2] = { { 0.5, -2 }, { 0.25, 3 }, { -1, 1 } };
-	struct rt_err err = RT_ERR_INIT;
-
-	(void)state;
-	for (size_t d = 0; d < COUNT(dtypes); d++) {
-		struct tc_scope *s = tc_scope_open(NULL, 0);
-		struct tc_adamw how = { .lr = 0.01, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .step = 0 };
-		struct tc_tensor *p = tc_full(s, dtypes[d], 1, (int64_t[]){ 2 }, 1);
-		struct tc_tensor *m = tc_zeros_like(s, p), *v = tc_zeros_like(s, p);
-		double want[2] = { 1, 1 }, wm[2] = { 0 }, wv[2] = { 0 };
-
-		print_message("%s\n", tc_dtype_name(dtypes[d]));
-		assert_int_equal(tc_require_grad(s, p, true, &err), 0);
-		for (int step = 1; step <= 3; step++) {
-			struct tc_tensor *g = tc_from_data(s, TC_F64, 1, (int64_t[]){ 2 }, grads[step - 1]);
-
-			g = tc_to(s, g, dtypes[d]);
-			assert_int_equal(tc_zero_grad(s, &p, 1, &err), 0);
-			assert_int_equal(tc_backward(s, tc_sum(s, tc_mul(s, p, g)), &err), 0);
-			how.step = step;
-			assert_int_equal(tc_adamw_step(s, &how, &p, &m, &v, (double[]){ 0.1 }, 1, &err), 0);
-			for (int i = 0; i < 2; i++) {
-				double gi = grads[step - 1][i];
-
-				want[i] *= 1 - 0.01 * 0.1;
-				wm[i] = 0.9 * wm[i] + 0.1 * gi;
-				wv[i] = 0.999 * wv[i] + 0.001 * gi * gi;
-				want[i] -= 0.01 * (wm[i] / (1 - pow(0.9, step))) /
-					   (sqrt(wv[i] / (1 - pow(0.999, step))) + 1e-8);
-			}
-			EXPECT(s, "parameter", p, want[0], want[1]);
-			EXPECT(s, "exp_avg", m, wm[0], wm[1]);
-			EXPECT(s, "exp_avg_sq", v, wv[0], wv[1]);
-		}
-		how.step = 0;
-		assert_int_equal(tc_adamw_step(s, &how, &p, &m, &v, (double[]){ 0 }, 1, &err), -1);
-		tc_scope_close(s);
-	}
-}
-
 static void library_says_what_it_is(void **state)
 {
 	struct rt_err err = RT_ERR_INIT;
@@ -481,8 +406,6 @@ int main(void)
 		cmocka_unit_test(rng_repeats_and_resumes),
 		cmocka_unit_test(randperm_is_the_library_s_for_a_seed),
 		cmocka_unit_test(dropout_scales_what_it_keeps),
-		cmocka_unit_test(clip_scales_to_the_norm_given),
-		cmocka_unit_test(adamw_is_the_formula),
 		cmocka_unit_test(library_says_what_it_is),
 	};
 

@@ -69,6 +69,7 @@ const struct rt_family rt_family_albert = {
 	.inner_prefix = "albert_layers.",
 	.token_types = true,
 	.embed = rt_part_embed_absolute,
+	.first_token_last = true,
 	.run_layer = rt_part_layer_post_norm,
 	.head = rt_part_head_pooled,
 };

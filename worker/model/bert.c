@@ -30,6 +30,7 @@ const struct rt_family rt_family_bert = {
 	.layer_prefix = "encoder.layer.",
 	.token_types = true,
 	.embed = rt_part_embed_absolute,
+	.first_token_last = true,
 	.run_layer = rt_part_layer_post_norm,
 	.head = rt_part_head_pooled,
 };

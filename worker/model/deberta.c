@@ -280,47 +280,32 @@ static struct tc_tensor *table_rows(struct tc_scope *s, const struct rt_pass *p,
 	return t;
 }
 
-/* 1 for real tokens, 0 for padding: (N, 1). NULL when nothing is padded. */
-static struct tc_tensor *real_tokens(struct tc_scope *s, const struct rt_pass *p)
-{
-	int64_t n = p->batch->rows * p->batch->width;
-	struct tc_tensor *zero;
-
-	if (!p->mask)
-		return NULL;
-	zero = tc_zeros(s, TC_F32, 1, (int64_t[]){ 1 });
-	return tc_to(s, tc_eq(s, tc_reshape(s, p->mask, 2, (int64_t[]){ n, 1 }), zero), TC_F32);
-}
-
-static struct tc_tensor *embed(struct tc_scope *s, struct rt_pass *p)
+static struct rt_hidden embed(struct tc_scope *s, struct rt_pass *p)
 {
 	const struct rt_body *b = p->body;
 	const struct rt_config_relative *r = &p->config->relative;
-	struct tc_tensor *x = tc_embedding(s, b->words.w, p->input_ids, p->config->pad_id);
-	struct tc_tensor *real = real_tokens(s, p);
+	struct tc_tensor *x = rt_part_embed_sum(s, p);
+	struct rt_hidden y;
 
-	if (b->positions.w)
-		x = tc_add(s, x, tc_embedding(s, b->positions.w, p->position_ids, -1));
-	if (b->types.w)
-		x = tc_add(s, x,
-			   p->type_ids ? tc_embedding(s, b->types.w, p->type_ids, -1)
-				       : tc_narrow(s, b->types.w, 0, 0, 1));
 	if (b->project.w)
-		x = rt_part_linear(s, p, x, &b->project);
-	x = rt_part_norm(s, p, x, &b->embedding_norm);
-	x = real ? tc_mul(s, x, real) : x;
+		x = rt_part_full(s, p, rt_part_linear(s, p, x, &b->project));
+	rt_part_pad(s, p);
 	if (r->span > 0) {
-		p->relative = r->norm ? rt_part_norm(s, p, b->relative.w, &b->relative_norm) : b->relative.w;
+		p->relative =
+			r->norm ? rt_part_norm(s, p, b->relative.w, &b->relative_norm).full : b->relative.w;
 		p->c2p = r->c2p ? table_rows(s, p, false) : NULL;
 		p->p2c = r->p2c ? table_rows(s, p, true) : NULL;
 	}
-	p->embedded = rt_part_dropout(s, p, x, p->config->hidden_dropout);
-	return p->embedded;
+	y = rt_part_norm(s, p, x, &b->embedding_norm);
+	if (p->training && p->config->hidden_dropout > 0)
+		y = rt_part_hidden(s, p, y.full, p->config->hidden_dropout);
+	p->embedded = y.full;
+	return y;
 }
 
 /* The table through one layer's projection, for every row and head: (rows * heads, 2 span, size). */
 static struct tc_tensor *positions(struct tc_scope *s, struct rt_pass *p, struct tc_tensor *table,
-				   const struct rt_affine *projection)
+				   const struct tc_affine *projection)
 {
 	int64_t rows = p->batch->rows, heads = p->config->heads, n = 2 * p->config->relative.span;
 	int64_t size = p->config->hidden_size / heads;
@@ -364,7 +349,7 @@ static struct tc_tensor *attention(struct tc_scope *s, struct rt_pass *p, const 
 			scores = tc_add(s, scores, tc_transpose(s, tc_gather(s, part, -1, p->p2c), 1, 2));
 		}
 	}
-	return rt_part_attend(s, p, tc_scale(s, scores, scale), NULL, value);
+	return rt_part_attend_padded(s, p, tc_scale(s, scores, scale), value);
 }
 
 /* The convolution's weight over all channels: (H, H, kernel). A group sees its own channels only, so the others are 0. */
@@ -392,13 +377,26 @@ static struct tc_tensor *whole_kernel(struct tc_scope *s, const struct rt_pass *
 	return w;
 }
 
+/* x (N, H) as rows of one width, zeros for padding: (rows, width, H). */
+static struct tc_tensor *spread(struct tc_scope *s, const struct rt_pass *p, struct tc_tensor *x)
+{
+	int64_t rows = p->batch->rows, width = p->batch->width, hidden = p->config->hidden_size;
+	struct tc_tensor *zero, *real;
+
+	if (p->to_padded) {
+		zero = tc_zeros(s, TC_F32, 1, (int64_t[]){ 1 });
+		real = tc_eq(s, tc_reshape(s, p->mask, 2, (int64_t[]){ rows * width, 1 }), zero);
+		x = tc_mul(s, tc_index_select(s, x, 0, p->to_padded), tc_to(s, real, TC_F32));
+	}
+	return tc_reshape(s, x, 3, (int64_t[]){ rows, width, hidden });
+}
+
 /* A convolution over the embeddings, added to the first layer's output. */
-static struct tc_tensor *convolve(struct tc_scope *s, struct rt_pass *p, struct tc_tensor *x)
+static struct rt_hidden convolve(struct tc_scope *s, struct rt_pass *p, struct rt_hidden x)
 {
 	int64_t rows = p->batch->rows, width = p->batch->width, hidden = p->config->hidden_size;
 	int64_t kernel = p->config->conv_kernel, side = kernel / 2;
-	struct tc_tensor *real = real_tokens(s, p), *around[256], *y, *w;
-	struct tc_tensor *in = tc_reshape(s, p->embedded, 3, (int64_t[]){ rows, width, hidden });
+	struct tc_tensor *around[256], *y, *w, *in = spread(s, p, p->embedded);
 
 	if (side > 0) {
 		struct tc_tensor *edge = tc_zeros(s, TC_F32, 3, (int64_t[]){ rows, side, hidden });
@@ -409,20 +407,21 @@ static struct tc_tensor *convolve(struct tc_scope *s, struct rt_pass *p, struct 
 		around[k] = tc_narrow(s, in, 1, k, width);
 	y = tc_reshape(s, tc_cat(s, around, (size_t)kernel, 2), 2,
 		       (int64_t[]){ rows * width, kernel * hidden });
+	y = p->to_packed ? tc_index_select(s, y, 0, p->to_packed) : y;
 	w = tc_permute(s, whole_kernel(s, p), 3, (int64_t[]){ 0, 2, 1 }); /* (out, kernel, in) */
 	w = tc_reshape(s, w, 2, (int64_t[]){ hidden, kernel * hidden });
-	y = rt_part_full(s, p, rt_part_linear(s, p, y, &(struct rt_affine){ w, p->body->conv.b }));
-	y = real ? tc_mul(s, y, real) : y;
+	y = tc_linear(s, rt_part_lower(s, p, y), rt_part_lower(s, p, w),
+		      rt_part_lower(s, p, p->body->conv.b));
+	y = rt_part_full(s, p, y);
 	y = rt_part_activation(s, p->config->conv_activation,
 			       rt_part_dropout(s, p, y, p->config->hidden_dropout));
-	y = rt_part_norm(s, p, tc_add(s, x, y), &p->body->conv_norm);
-	return real ? tc_mul(s, y, real) : y;
+	return rt_part_norm(s, p, tc_add(s, x.full, y), &p->body->conv_norm);
 }
 
-static struct tc_tensor *run_layer(struct tc_scope *s, struct rt_pass *p, const struct rt_layer *l,
-				   struct tc_tensor *x)
+static struct rt_hidden run_layer(struct tc_scope *s, struct rt_pass *p, const struct rt_layer *l,
+				  struct rt_hidden x)
 {
-	x = rt_part_after_attention(s, p, l, x, attention(s, p, l, x));
+	x = rt_part_after_attention(s, p, l, x.full, attention(s, p, l, x.low));
 	return p->layer == 0 && p->body->conv.w ? convolve(s, p, x) : x;
 }
 

@@ -79,6 +79,7 @@ const struct rt_family rt_family_distilbert = {
 	.layer = layer,
 	.layer_prefix = "transformer.layer.",
 	.embed = rt_part_embed_absolute,
+	.first_token_last = true,
 	.run_layer = rt_part_layer_post_norm,
 	.head = head,
 };

@@ -48,6 +48,7 @@ const struct rt_family rt_family_electra = {
 	.has = has,
 	.token_types = true,
 	.embed = rt_part_embed_absolute,
+	.first_token_last = true,
 	.run_layer = rt_part_layer_post_norm,
 	.head = head,
 };

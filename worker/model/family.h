@@ -10,25 +10,22 @@
 #include "worker/model/config.h"
 #include "worker/torch/tc.h"
 
-/* Weight and bias of a linear layer or norm; an embedding has a weight alone. Borrowed from the model's scope. */
-struct rt_affine {
-	struct tc_tensor *w, *b;
-};
-
+/* Modules are a struct tc_affine each: weight and bias of a linear layer or norm; an embedding has a weight alone. Borrowed from
+ * the model's scope. */
 struct rt_layer {
-	struct rt_affine query, key, value, attention_out, attention_norm, up, down, ffn_norm;
-	struct rt_affine position_key, position_query; /* DeBERTa without share_att_key */
-	struct rt_affine qkv;			       /* ModernBERT: query, key and value in one */
+	struct tc_affine query, key, value, attention_out, attention_norm, up, down, ffn_norm;
+	struct tc_affine position_key, position_query; /* DeBERTa without share_att_key */
+	struct tc_affine qkv;			       /* ModernBERT: query, key and value in one */
 };
 
 /* All that a body and head of any family may have; what a family does not name stays NULL. */
 struct rt_body {
-	struct rt_affine words, positions, types, embedding_norm;
-	struct rt_affine project;		  /* from the embeddings' width to the hidden size */
-	struct rt_affine relative, relative_norm; /* table of relative positions, for all layers */
-	struct rt_affine conv, conv_norm;
-	struct rt_affine final_norm;
-	struct rt_affine pooler, dense, head_norm, classifier;
+	struct tc_affine words, positions, types, embedding_norm;
+	struct tc_affine project;		  /* from the embeddings' width to the hidden size */
+	struct tc_affine relative, relative_norm; /* table of relative positions, for all layers */
+	struct tc_affine conv, conv_norm;
+	struct tc_affine final_norm;
+	struct tc_affine pooler, dense, head_norm, classifier;
 };
 
 /* An embedding has no bias. RT_CONV: weight (rows, cols, config's conv_kernel). */
@@ -62,11 +59,12 @@ struct rt_module {
 	const char *name; /* NULL ends a table */
 	enum rt_module_kind kind;
 	enum rt_dim rows, cols; /* weight (rows, cols); a norm has rows alone. Bias: (rows) */
-	size_t offset;		/* of the struct rt_affine in struct rt_body, or in struct rt_layer */
+	size_t offset;		/* of the struct tc_affine in struct rt_body, or in struct rt_layer */
 	int flags;
 };
 
-struct rt_pass; /* one forward: parts.h */
+struct rt_pass;	  /* one forward: parts.h */
+struct rt_hidden; /* what layers pass on: parts.h */
 
 struct rt_family {
 	const char *model_type, *architecture;
@@ -86,13 +84,14 @@ struct rt_family {
 	bool rotary; /* no table of positions; its old checkpoints do not hold the buffer position_ids either */
 	/* What has this in its name and is left over in a checkpoint is no news to the library. NULL: nothing. */
 	const char *ignored;
-	bool token_types; /* the family's tokenizers' type ids are for it */
+	bool token_types;      /* the family's tokenizers' type ids are for it */
+	bool first_token_last; /* run_layer understands p->last */
 	/* (N, H) from a pass's ids; one layer (p->layer is its number); what follows the last layer (NULL: nothing); logits
-	 * (rows, labels) from the last (N, H). */
-	struct tc_tensor *(*embed)(struct tc_scope *s, struct rt_pass *p);
-	struct tc_tensor *(*run_layer)(struct tc_scope *s, struct rt_pass *p, const struct rt_layer *l,
-				       struct tc_tensor *x);
-	struct tc_tensor *(*finish)(struct tc_scope *s, struct rt_pass *p, struct tc_tensor *x);
+	 * (rows, labels) from the last, fp32 (N, H), or (rows, H) where p->reduced. */
+	struct rt_hidden (*embed)(struct tc_scope *s, struct rt_pass *p);
+	struct rt_hidden (*run_layer)(struct tc_scope *s, struct rt_pass *p, const struct rt_layer *l,
+				      struct rt_hidden x);
+	struct rt_hidden (*finish)(struct tc_scope *s, struct rt_pass *p, struct rt_hidden x);
 	struct tc_tensor *(*head)(struct tc_scope *s, struct rt_pass *p, struct tc_tensor *x);
 };
 

@@ -19,6 +19,9 @@ struct rt_model {
 	struct rt_layer *layers;
 	struct rt_slots slots;
 	struct tc_scope *scope; /* owns the parameters */
+	struct tc_params *params;
+	int64_t *room; /* of a pass: starts, positions, ids; used again */
+	size_t room_count;
 	struct tc_rng *rng;
 	bool bf16;
 };
@@ -94,15 +97,6 @@ static int check_options(const struct rt_model_options *o, struct rt_err *err)
 	return 0;
 }
 
-static int require_grads(struct rt_model *m, struct rt_err *err)
-{
-	for (size_t i = 0; i < m->slots.count; i++) {
-		if (tc_require_grad(m->scope, *m->slots.list[i].at, true, err) < 0)
-			return -1;
-	}
-	return 0;
-}
-
 static int open_parts(struct rt_model *m, const char *dir, const struct rt_model_options *o,
 		      struct rt_model_report *report, struct rt_err *err)
 {
@@ -131,10 +125,12 @@ static int open_parts(struct rt_model *m, const char *dir, const struct rt_model
 	    (rt_weights_open(dir, &w, err) < 0 ||
 	     rt_slots_match(&m->slots, m->family, w, new_classes, report, err) < 0))
 		goto out;
-	if (rt_slots_fill(&m->slots, m->family, &m->config, m->scope, m->rng, report, err) < 0)
+	m->params = rt_slots_make(&m->slots, m->scope,
+				  (o->trainable ? TC_PARAMS_TRAIN : 0) | (m->bf16 ? TC_PARAMS_BF16 : 0), err);
+	if (!m->params || rt_slots_fill(&m->slots, m->family, &m->config, m->scope, m->rng, report, err) < 0)
 		goto out;
 	/* The same dropout whether or not something was drawn to initialise. */
-	if (tc_rng_seed(m->rng, o->seed, err) < 0 || (o->trainable && require_grads(m, err) < 0))
+	if (tc_rng_seed(m->rng, o->seed, err) < 0 || tc_params_ready(m->scope, m->params, err) < 0)
 		goto out;
 	rc = 0;
 out:
@@ -170,7 +166,9 @@ void rt_model_close(struct rt_model *m)
 	if (!m)
 		return;
 	tc_scope_close(m->scope);
+	tc_params_free(m->params);
 	tc_rng_free(m->rng);
+	free(m->room);
 	rt_slots_release(&m->slots);
 	free(m->layers);
 	rt_config_release(&m->config);
@@ -242,72 +240,107 @@ static int check_batch(struct tc_scope *s, const struct rt_model *m, const struc
 	return 0;
 }
 
-static void number_positions(const struct rt_model *m, const struct rt_batch *b, int64_t *out)
+/* What the batch is without its padding, in m->room: starts (rows + 1), then ids, types, positions in the row, and rows of the table
+ * of positions (N each). */
+static int pack(struct tc_scope *s, struct rt_model *m, const struct rt_batch *b, int64_t *ret_tokens)
 {
+	const int64_t pad = m->config.pad_id;
+	size_t want = (size_t)(b->rows + 1 + 4 * b->rows * b->width);
+	int64_t *starts, *ids, *types, *places, *positions, n = 0;
+
+	if (want > m->room_count) {
+		int64_t *grown = reallocarray(m->room, want, sizeof *grown);
+
+		if (!grown) {
+			tc_fail(s, RT_NO_MEMORY, "no memory for a batch");
+			return -1;
+		}
+		m->room = grown;
+		m->room_count = want;
+	}
+	starts = m->room;
+	starts[0] = 0;
+	for (int64_t row = 0; row < b->rows; row++)
+		starts[row + 1] = starts[row] + (b->lengths ? b->lengths[row] : b->width);
+	ids = starts + b->rows + 1;
+	types = ids + starts[b->rows];
+	places = types + starts[b->rows];
+	positions = places + starts[b->rows];
 	for (int64_t row = 0; row < b->rows; row++) {
 		int64_t seen = 0;
 
-		for (int64_t i = 0; i < b->width; i++) {
-			int64_t at = row * b->width + i, pad = m->config.pad_id;
+		for (int64_t i = 0; i < starts[row + 1] - starts[row]; i++, n++) {
+			int64_t at = row * b->width + i;
 
-			if (!m->family->positions_after_pad)
-				out[at] = i;
-			else
-				out[at] = b->input_ids[at] == pad ? pad : pad + ++seen;
+			ids[n] = b->input_ids[at];
+			types[n] = b->token_type_ids ? b->token_type_ids[at] : 0;
+			places[n] = i;
+			positions[n] = !m->family->positions_after_pad ? i
+				       : ids[n] == pad		       ? pad
+								       : pad + ++seen;
 		}
 	}
-}
-
-/* The lowest number of fp32, as the library adds it; NULL when no row is padded. */
-static struct tc_tensor *make_mask(struct tc_scope *s, const struct rt_batch *b, float *room)
-{
-	bool padded = false;
-
-	for (int64_t row = 0; row < b->rows; row++) {
-		for (int64_t i = 0; i < b->width; i++) {
-			bool real = !b->lengths || i < b->lengths[row];
-
-			room[row * b->width + i] = real ? 0 : -3.4028234663852886e38f;
-			padded |= !real;
-		}
-	}
-	return padded ? tc_from_data(s, TC_F32, 4, (int64_t[]){ b->rows, 1, 1, b->width }, room) : NULL;
+	*ret_tokens = n;
+	return 0;
 }
 
 static int start_pass(struct tc_scope *s, struct rt_pass *p, struct rt_model *m, const struct rt_batch *b)
 {
-	int64_t n = b->rows * b->width;
-	int64_t *positions = malloc((size_t)n * sizeof *positions);
-	float *mask = malloc((size_t)n * sizeof *mask);
-	int rc = -1;
+	const int64_t *ids;
+	int64_t n;
 
-	if (!positions || !mask) {
-		tc_fail(s, RT_NO_MEMORY, "no memory for a batch");
-		goto out;
-	}
-	number_positions(m, b, positions);
-	p->input_ids = tc_from_data(s, TC_I64, 1, &n, b->input_ids);
-	p->position_ids = tc_from_data(s, TC_I64, 1, &n, positions);
+	if (pack(s, m, b, &n) < 0)
+		return -1;
+	p->tokens = n;
+	p->starts = m->room;
+	ids = m->room + b->rows + 1;
+	p->positions = ids + 2 * n;
+	p->first = tc_from_data(s, TC_I64, 1, &b->rows, p->starts);
+	p->input_ids = tc_from_data(s, TC_I64, 1, &n, ids);
+	p->position_ids = tc_from_data(s, TC_I64, 1, &n, ids + 3 * n);
 	p->type_ids = b->token_type_ids && m->config.type_vocab_size > 0
-			      ? tc_from_data(s, TC_I64, 1, &n, b->token_type_ids)
+			      ? tc_from_data(s, TC_I64, 1, &n, ids + n)
 			      : NULL;
-	p->mask = make_mask(s, b, mask);
-	rc = tc_failed(s) ? -1 : 0;
-out:
-	free(positions);
-	free(mask);
-	return rc;
+	return tc_failed(s) ? -1 : 0;
 }
 
-static void show(struct tc_scope *s, const struct rt_model *m, const struct rt_batch *b, struct tc_tensor *x,
+/* x (N, H) as (rows, width, H), with zeros for padding. */
+static void show(struct tc_scope *s, const struct rt_model *m, const struct rt_pass *p, struct tc_tensor *x,
 		 struct tc_tensor **to)
 {
-	*to = tc_reshape(s, x, 3, (int64_t[]){ b->rows, b->width, m->config.hidden_size });
+	const struct rt_batch *b = p->batch;
+	int64_t hidden = m->config.hidden_size;
+	struct tc_tensor **rows = calloc((size_t)(2 * b->rows), sizeof *rows);
+	size_t n = 0;
+
+	if (!rows) {
+		tc_fail(s, RT_NO_MEMORY, "no memory for hidden states");
+		return;
+	}
+	for (int64_t r = 0; r < b->rows; r++) {
+		int64_t length = p->starts[r + 1] - p->starts[r];
+
+		rows[n++] = tc_narrow(s, x, 0, p->starts[r], length);
+		if (length < b->width)
+			rows[n++] = tc_zeros(s, TC_F32, 2, (int64_t[]){ b->width - length, hidden });
+	}
+	*to = tc_reshape(s, tc_cat(s, rows, n, 0), 3, (int64_t[]){ b->rows, b->width, hidden });
+	free(rows);
 }
 
-/* Layer i: the stored layers of its group, one after the other. */
-static struct tc_tensor *run_layers(struct tc_scope *s, struct rt_pass *p, const struct rt_model *m,
-				    int64_t i, struct tc_tensor *x)
+/* Moves what a layer made out of its scope. */
+static struct rt_hidden keep(struct tc_scope *s, struct rt_hidden x)
+{
+	bool same = x.low == x.full;
+
+	x.full = tc_keep(s, x.full);
+	x.low = same ? x.full : tc_keep(s, x.low);
+	return x;
+}
+
+/* Layer i: the stored layers of its group, one after the other. traced: all tokens are wanted from every layer. */
+static struct rt_hidden run_layers(struct tc_scope *s, struct rt_pass *p, const struct rt_model *m, int64_t i,
+				   bool traced, struct rt_hidden x)
 {
 	const struct rt_config *c = &m->config;
 	int64_t group = (int64_t)((double)i / ((double)c->layers / (double)c->groups));
@@ -317,7 +350,8 @@ static struct tc_tensor *run_layers(struct tc_scope *s, struct rt_pass *p, const
 		/* A scope a layer: without a tape its temporaries go at once. */
 		struct tc_scope *inner = tc_scope_open(s, 0);
 
-		x = tc_keep(s, m->family->run_layer(inner, p, &m->layers[group * c->inner + k], x));
+		p->last = !traced && m->family->first_token_last && i == c->layers - 1 && k == c->inner - 1;
+		x = keep(s, m->family->run_layer(inner, p, &m->layers[group * c->inner + k], x));
 		tc_scope_close(inner);
 	}
 	return x;
@@ -333,21 +367,22 @@ static struct tc_tensor *forward(struct tc_scope *s, struct rt_model *m, const s
 			     .rng = m->rng,
 			     .training = training,
 			     .bf16 = m->bf16 };
-	struct tc_tensor *x, *logits;
+	struct tc_tensor *logits;
+	struct rt_hidden x;
 
 	if (tc_failed(s) || check_batch(s, m, b) < 0 || start_pass(s, &p, m, b) < 0)
 		return NULL;
 	x = m->family->embed(s, &p);
 	if (hidden)
-		show(s, m, b, x, &hidden[0]);
+		show(s, m, &p, x.full, &hidden[0]);
 	for (int64_t i = 0; i < m->config.layers; i++) {
-		x = run_layers(s, &p, m, i, x);
+		x = run_layers(s, &p, m, i, hidden != NULL, x);
 		if (i == m->config.layers - 1 && m->family->finish)
 			x = m->family->finish(s, &p, x);
 		if (hidden)
-			show(s, m, b, x, &hidden[i + 1]);
+			show(s, m, &p, x.full, &hidden[i + 1]);
 	}
-	logits = m->family->head(s, &p, x);
+	logits = m->family->head(s, &p, x.full);
 	if (pooled)
 		*pooled = p.pooled;
 	return logits;
@@ -457,9 +492,12 @@ struct rt_param rt_model_param(const struct rt_model *m, size_t i)
 {
 	const struct rt_slot *slot = &m->slots.list[i];
 
-	return (struct rt_param){ slot->name, *slot->at,
-				  !slot->bias && slot->kind != RT_NORM &&
-					  !(slot->flags & RT_MODULE_NO_DECAY) };
+	return (struct rt_param){ slot->name, *slot->at, slot->decay };
+}
+
+struct tc_params *rt_model_params(struct rt_model *m)
+{
+	return m->params;
 }
 
 struct tc_rng *rt_model_rng(struct rt_model *m)

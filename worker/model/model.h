@@ -22,7 +22,7 @@ struct rt_model_options {
 	bool trainable; /* parameters gather gradients */
 	int init;	/* enum rt_student_init: RT_INIT_RANDOM reads config.json alone */
 	uint64_t seed;	/* of what is initialised here and of dropout */
-	int precision; /* enum rt_precision: FP32, AUTO (here: FP32) or BF16 (weights stay fp32, products are bf16) */
+	int precision; /* enum rt_precision: FP32, AUTO (here: FP32) or BF16 (products are bf16; what is trained stays fp32) */
 	/* The classes wanted, or NULL for those of config.json. If they are the model's own, in any order, the head and
 	 * the model's order stay. Otherwise the head's last layer is made anew with these classes in this order. */
 	const char *const *labels;
@@ -63,7 +63,7 @@ struct tc_tensor *rt_model_forward(struct tc_scope *s, struct rt_model *m, const
 				   bool training);
 
 /* The same without dropout and with a look inside, for tests. hidden: room for rt_model_layer_count + 1 tensors
- * (rows, width, H), entry 0 the embedding's output; padding holds whatever comes out. pooled: the pooler's output
+ * (rows, width, H), entry 0 the embedding's output; padding holds zeros. pooled: the pooler's output
  * (rows, H), or NULL where the family has none. Either may be NULL. */
 struct tc_tensor *rt_model_forward_trace(struct tc_scope *s, struct rt_model *m, const struct rt_batch *b,
 					 struct tc_tensor **hidden, struct tc_tensor **pooled);
@@ -82,12 +82,16 @@ size_t rt_model_label_count(const struct rt_model *m);
 const char *rt_model_label(const struct rt_model *m, size_t i); /* in id order; borrowed */
 
 struct rt_param {
-	const char *name;    /* full name as saved */
-	struct tc_tensor *t; /* fp32, contiguous; belongs to the model */
-	bool decay;	     /* weight decay applies, as in the Hugging Face Trainer: no bias, no LayerNorm */
+	const char *name; /* full name as saved */
+	struct tc_tensor *
+		t; /* fp32, contiguous (of a bf16 model that is not trainable, matrices are bf16); the model's */
+	bool decay; /* weight decay applies, as in the Hugging Face Trainer: no bias, no LayerNorm */
 };
 size_t rt_model_param_count(const struct rt_model *m);
 struct rt_param rt_model_param(const struct rt_model *m, size_t i);
+
+/* All parameters, in the order of rt_model_param, for the optimizer of a trainable model; borrowed. */
+struct tc_params *rt_model_params(struct rt_model *m);
 
 struct tc_rng *
 rt_model_rng(struct rt_model *m); /* dropout's generator, to seed, save and restore; borrowed */

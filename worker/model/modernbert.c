@@ -219,14 +219,14 @@ static int finish_config(const json_t *json, struct rt_config *c, struct rt_err 
 	return read_theta(json, "sliding_attention", "local_rope_theta", theta, &c->modern.local_theta, err);
 }
 
-/* cos and sin of every position's angles, (1, width, size), twice the same half: fp32, as the library has them. */
+/* cos and sin of every token's angles, (N, size / 2): fp32, as the library has them. */
 static int make_rotary(struct tc_scope *s, const struct rt_pass *p, double theta, struct tc_tensor **ret_cos,
 		       struct tc_tensor **ret_sin)
 {
-	int64_t width = p->batch->width, size = p->config->hidden_size / p->config->heads, half = size / 2;
-	float *cosines = malloc((size_t)(width * size) * sizeof *cosines);
-	float *sines = malloc((size_t)(width * size) * sizeof *sines);
-	int64_t shape[] = { 1, width, size };
+	int64_t size = p->config->hidden_size / p->config->heads, half = size / 2, n = p->tokens;
+	float *cosines = malloc((size_t)(n * half + 1) * sizeof *cosines);
+	float *sines = malloc((size_t)(n * half + 1) * sizeof *sines);
+	int64_t shape[] = { n, half };
 
 	if (!cosines || !sines) {
 		free(cosines);
@@ -234,133 +234,92 @@ static int make_rotary(struct tc_scope *s, const struct rt_pass *p, double theta
 		tc_fail(s, RT_NO_MEMORY, "no memory for rotary positions");
 		return -1;
 	}
-	for (int64_t i = 0; i < width; i++) {
-		for (int64_t k = 0; k < size; k++) {
-			float at = (float)(2 * (k % half)) / (float)size;
-			float angle = (float)i * (1.0f / powf((float)theta, at));
+	for (int64_t k = 0; k < half; k++) {
+		float turn = 1.0f / powf((float)theta, (float)(2 * k) / (float)size);
 
-			cosines[i * size + k] = cosf(angle);
-			sines[i * size + k] = sinf(angle);
+		for (int64_t i = 0; i < n; i++) {
+			float angle = (float)p->positions[i] * turn;
+
+			cosines[i * half + k] = cosf(angle);
+			sines[i * half + k] = sinf(angle);
 		}
 	}
-	*ret_cos = tc_from_data(s, TC_F32, 3, shape, cosines);
-	*ret_sin = tc_from_data(s, TC_F32, 3, shape, sines);
+	*ret_cos = tc_from_data(s, TC_F32, 2, shape, cosines);
+	*ret_sin = tc_from_data(s, TC_F32, 2, shape, sines);
 	free(cosines);
 	free(sines);
 	return 0;
 }
 
-static struct tc_tensor *make_window(struct tc_scope *s, const struct rt_pass *p)
-{
-	int64_t width = p->batch->width, side = p->config->modern.window;
-	float *bias;
-	struct tc_tensor *t;
-
-	if (width <= side + 1)
-		return NULL; /* everything is near */
-	bias = malloc((size_t)(width * width) * sizeof *bias);
-	if (!bias)
-		return tc_fail(s, RT_NO_MEMORY, "no memory for the attention window");
-	for (int64_t i = 0; i < width; i++) {
-		for (int64_t k = 0; k < width; k++)
-			bias[i * width + k] = llabs(i - k) <= side ? 0 : -3.4028234663852886e38f;
-	}
-	t = tc_from_data(s, TC_F32, 4, (int64_t[]){ 1, 1, width, width }, bias);
-	free(bias);
-	return t;
-}
-
-static struct tc_tensor *embed(struct tc_scope *s, struct rt_pass *p)
+static struct rt_hidden embed(struct tc_scope *s, struct rt_pass *p)
 {
 	const struct rt_config *c = p->config;
-	struct tc_tensor *x = tc_embedding(s, p->body->words.w, p->input_ids, c->pad_id);
+	struct rt_hidden x = { NULL, NULL };
 
-	if (c->hidden_size / c->heads % 2 != 0)
-		return tc_fail(s, RT_INVALID, "rotary positions need an even number of values a head");
 	if (make_rotary(s, p, c->modern.local_theta, &p->cos[0], &p->sin[0]) < 0 ||
 	    make_rotary(s, p, c->modern.global_theta, &p->cos[1], &p->sin[1]) < 0)
-		return NULL;
-	p->window = make_window(s, p);
-	return rt_part_dropout(s, p, rt_part_norm(s, p, x, &p->body->embedding_norm), c->hidden_dropout);
-}
-
-/* x turned by its position's angles; x (rows * heads, width, size). */
-static struct tc_tensor *rotate(struct tc_scope *s, struct rt_pass *p, struct tc_tensor *x, bool global)
-{
-	int64_t half = p->config->hidden_size / p->config->heads / 2;
-	struct tc_tensor *wide = rt_part_full(s, p, x);
-	struct tc_tensor *turned = tc_scale(s, tc_narrow(s, wide, 2, half, half), -1);
-
-	turned = tc_cat(s, (struct tc_tensor *[]){ turned, tc_narrow(s, wide, 2, 0, half) }, 2, 2);
-	x = tc_add(s, tc_mul(s, wide, p->cos[global]), tc_mul(s, turned, p->sin[global]));
-	return rt_part_lower(s, p, x);
+		return x;
+	x = rt_part_norm(s, p, rt_part_embed_sum(s, p), &p->body->embedding_norm);
+	return p->training && c->hidden_dropout > 0 ? rt_part_hidden(s, p, x.full, c->hidden_dropout) : x;
 }
 
 static struct tc_tensor *attention(struct tc_scope *s, struct rt_pass *p, const struct rt_layer *l,
 				   struct tc_tensor *x)
 {
-	int64_t hidden = p->config->hidden_size;
 	bool global = p->config->modern.global[p->layer];
 	struct tc_tensor *all = rt_part_linear(s, p, x, &l->qkv); /* (N, 3 H) */
-	struct tc_tensor *query = rt_part_split_heads(s, p, tc_narrow(s, all, 1, 0, hidden));
-	struct tc_tensor *key = rt_part_split_heads(s, p, tc_narrow(s, all, 1, hidden, hidden));
-	struct tc_tensor *value = rt_part_split_heads(s, p, tc_narrow(s, all, 1, 2 * hidden, hidden));
-	struct tc_tensor *scores;
 
-	query = rotate(s, p, query, global);
-	key = rotate(s, p, key, global);
-	scores = rt_part_full(s, p, tc_bmm(s, query, tc_transpose(s, key, 1, 2)));
-	scores = tc_scale(s, scores, 1 / sqrt((double)(hidden / p->config->heads)));
-	x = rt_part_attend(s, p, scores, global ? NULL : p->window, value);
+	all = tc_rotate(s, all, p->config->heads, p->cos[global], p->sin[global]);
+	x = rt_part_attend(s, p, all, global ? -1 : p->config->modern.window);
 	x = rt_part_full(s, p, rt_part_linear(s, p, x, &l->attention_out));
 	return rt_part_dropout(s, p, x, p->config->attention_dropout);
 }
 
-static struct tc_tensor *run_layer(struct tc_scope *s, struct rt_pass *p, const struct rt_layer *l,
-				   struct tc_tensor *x)
+static struct rt_hidden run_layer(struct tc_scope *s, struct rt_pass *p, const struct rt_layer *l,
+				  struct rt_hidden x)
 {
-	int64_t inner = p->config->intermediate_size;
-	struct tc_tensor *y = l->attention_norm.w ? rt_part_norm(s, p, x, &l->attention_norm) : x;
+	struct tc_tensor *low =
+		l->attention_norm.w ? rt_part_norm(s, p, x.full, &l->attention_norm).low : x.low;
+	struct tc_tensor *y;
 
-	x = tc_add(s, x, attention(s, p, l, y));
-	y = rt_part_linear(s, p, rt_part_norm(s, p, x, &l->ffn_norm), &l->up); /* (N, 2 I) */
-	y = tc_mul(s, rt_part_activation(s, p->config->activation, tc_narrow(s, y, 1, 0, inner)),
-		   tc_narrow(s, y, 1, inner, inner));
+	x.full = tc_add(s, x.full, attention(s, p, l, low));
+	y = rt_part_linear(s, p, rt_part_norm(s, p, x.full, &l->ffn_norm).low, &l->up); /* (N, 2 I) */
+	y = rt_part_gate(s, p, y, p->config->activation);
 	y = rt_part_dropout(s, p, y, p->config->modern.mlp_dropout);
-	return tc_add(s, x, rt_part_full(s, p, rt_part_linear(s, p, y, &l->down)));
+	x.full = tc_add(s, x.full, rt_part_full(s, p, rt_part_linear(s, p, y, &l->down)));
+	x.low = x.full; /* what follows is a norm */
+	return x;
 }
 
-static struct tc_tensor *finish(struct tc_scope *s, struct rt_pass *p, struct tc_tensor *x)
+static struct rt_hidden finish(struct tc_scope *s, struct rt_pass *p, struct rt_hidden x)
 {
-	return rt_part_norm(s, p, x, &p->body->final_norm);
+	return rt_part_norm(s, p, x.full, &p->body->final_norm);
 }
 
-/* Mean over each row's real tokens: (rows, H). */
+/* Mean over each row's tokens: (rows, H). */
 static struct tc_tensor *mean_pool(struct tc_scope *s, struct rt_pass *p, struct tc_tensor *x)
 {
-	int64_t rows = p->batch->rows, width = p->batch->width;
-	float *share = calloc((size_t)(rows * width), sizeof *share);
+	int64_t rows = p->batch->rows;
+	float *share = calloc((size_t)(rows * p->tokens), sizeof *share);
 	struct tc_tensor *weights;
 
 	if (!share)
 		return tc_fail(s, RT_NO_MEMORY, "no memory to pool");
 	for (int64_t r = 0; r < rows; r++) {
-		int64_t n = p->batch->lengths ? p->batch->lengths[r] : width;
-
-		for (int64_t i = 0; i < n; i++)
-			share[r * width + i] = 1.0f / (float)n;
+		for (int64_t i = p->starts[r]; i < p->starts[r + 1]; i++)
+			share[r * p->tokens + i] = 1.0f / (float)(p->starts[r + 1] - p->starts[r]);
 	}
-	weights = tc_from_data(s, TC_F32, 3, (int64_t[]){ rows, 1, width }, share);
+	weights = tc_from_data(s, TC_F32, 2, (int64_t[]){ rows, p->tokens }, share);
 	free(share);
-	x = tc_bmm(s, weights, tc_reshape(s, x, 3, (int64_t[]){ rows, width, p->config->hidden_size }));
-	return tc_reshape(s, x, 2, (int64_t[]){ rows, p->config->hidden_size });
+	return tc_matmul(s, weights, x);
 }
 
 static struct tc_tensor *head(struct tc_scope *s, struct rt_pass *p, struct tc_tensor *x)
 {
 	x = p->config->modern.mean_pooling ? mean_pool(s, p, x) : rt_part_first_token(s, p, x);
 	x = rt_part_activation(s, p->config->head_activation, rt_part_linear(s, p, x, &p->body->dense));
-	x = rt_part_dropout(s, p, rt_part_norm(s, p, x, &p->body->head_norm), p->config->classifier_dropout);
+	x = rt_part_norm(s, p, rt_part_full(s, p, x), &p->body->head_norm).full;
+	x = rt_part_dropout(s, p, x, p->config->classifier_dropout);
 	return rt_part_full(s, p, rt_part_linear(s, p, x, &p->body->classifier));
 }
 

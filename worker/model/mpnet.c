@@ -94,11 +94,11 @@ static struct tc_tensor *make_bias(struct tc_scope *s, const struct rt_pass *p)
 	}
 	bias = tc_embedding(s, p->body->relative.w, tc_from_data(s, TC_I64, 1, &n, rows), -1);
 	free(rows);
-	bias = tc_reshape(s, bias, 4, (int64_t[]){ 1, width, width, p->config->heads });
-	return tc_permute(s, bias, 4, (int64_t[]){ 0, 3, 1, 2 });
+	bias = tc_reshape(s, bias, 3, (int64_t[]){ width, width, p->config->heads });
+	return tc_permute(s, bias, 3, (int64_t[]){ 2, 0, 1 });
 }
 
-static struct tc_tensor *embed(struct tc_scope *s, struct rt_pass *p)
+static struct rt_hidden embed(struct tc_scope *s, struct rt_pass *p)
 {
 	p->score_bias = make_bias(s, p);
 	return rt_part_embed_absolute(s, p);
@@ -114,6 +114,7 @@ const struct rt_family rt_family_mpnet = {
 	.layer_prefix = "encoder.layer.",
 	.positions_after_pad = true,
 	.embed = embed,
+	.first_token_last = true,
 	.run_layer = rt_part_layer_post_norm,
 	.head = rt_part_head_dense_tanh,
 };

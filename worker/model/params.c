@@ -57,7 +57,7 @@ static char *name_of(const char *prefix, const char *where, const char *module, 
 static int add_module(struct rt_slots *s, const struct rt_family *f, const struct rt_config *c,
 		      const char *where, int64_t layer, const struct rt_module *m, void *base)
 {
-	struct rt_affine *to = (struct rt_affine *)((char *)base + m->offset);
+	struct tc_affine *to = (struct tc_affine *)((char *)base + m->offset);
 	bool top = m->flags & RT_MODULE_TOP;
 
 	for (int bias = 0; bias <= (m->kind == RT_EMBEDDING ? 0 : 1); bias++) {
@@ -80,6 +80,7 @@ static int add_module(struct rt_slots *s, const struct rt_family *f, const struc
 			.bias = bias,
 			.flags = m->flags,
 			.classes = m->rows == RT_DIM_LABELS,
+			.decay = !bias && m->kind != RT_NORM && !(m->flags & RT_MODULE_NO_DECAY),
 		};
 		if (!slot->name || !slot->other)
 			return -1;
@@ -339,32 +340,54 @@ static enum tc_dtype dtype_of(enum rt_dtype d)
 				    : TC_F32;
 }
 
+struct tc_params *rt_slots_make(struct rt_slots *s, struct tc_scope *to, int flags, struct rt_err *err)
+{
+	struct tc_param_spec *specs = calloc(s->count + 1, sizeof *specs);
+	struct tc_params *params;
+
+	if (!specs) {
+		rt_fail(err, RT_NO_MEMORY, "no memory to list the parameters");
+		return NULL;
+	}
+	for (size_t i = 0; i < s->count; i++) {
+		const struct rt_slot *slot = &s->list[i];
+
+		specs[i] = (struct tc_param_spec){ .ndim = slot->ndim,
+						   .matrix = slot->kind == RT_LINEAR && !slot->bias,
+						   .table = slot->kind == RT_EMBEDDING,
+						   .decay = slot->decay };
+		memcpy(specs[i].shape, slot->shape, sizeof specs[i].shape);
+	}
+	params = tc_params_new(to, specs, s->count, flags);
+	free(specs);
+	if (!params) {
+		tc_check(to, err);
+		return NULL;
+	}
+	for (size_t i = 0; i < s->count; i++)
+		*s->list[i].at = tc_params_at(params, i);
+	return params;
+}
+
 /* A file's bytes may lie at any address; libtorch wants elements on their own multiples. */
-static struct tc_tensor *read_slot(struct tc_scope *to, const struct rt_slot *slot)
+static int read_slot(struct tc_scope *s, const struct rt_slot *slot, struct rt_err *err)
 {
 	const struct rt_tensor *t = slot->found;
 	enum tc_dtype dtype = dtype_of(t->dtype);
 	const void *data = t->data;
 	void *moved = NULL;
-	struct tc_tensor *out;
+	int rc;
 
 	if ((uintptr_t)data % tc_dtype_size(dtype) != 0) {
 		moved = malloc(t->size_bytes);
 		if (!moved)
-			return tc_fail(to, RT_NO_MEMORY, "no memory to read tensor '%s'", t->name);
+			return rt_fail(err, RT_NO_MEMORY, "no memory to read tensor '%s'", t->name);
 		memcpy(moved, data, t->size_bytes);
 		data = moved;
 	}
-	if (dtype == TC_F32) {
-		out = tc_from_data(to, dtype, slot->ndim, slot->shape, data);
-	} else {
-		struct tc_tensor *raw = tc_from_borrowed(to, dtype, slot->ndim, slot->shape, data);
-
-		out = tc_to(to, raw, TC_F32);
-		tc_drop(raw);
-	}
+	rc = tc_write(s, *slot->at, dtype, data, (size_t)tc_numel(*slot->at), err);
 	free(moved);
-	return out;
+	return rc;
 }
 
 /* Normal numbers of which those beyond limit are drawn again: exactly a truncated normal distribution. */
@@ -455,15 +478,25 @@ int rt_slots_fill(struct rt_slots *s, const struct rt_family *f, const struct rt
 	report->parameters = 0;
 	for (size_t i = 0; i < s->count; i++) {
 		struct rt_slot *slot = &s->list[i];
-		struct tc_tensor *t = slot->found ? read_slot(to, slot) : draw_slot(to, slot, f, c, rng, err);
+		struct tc_scope *room = tc_scope_open(to, TC_NO_GRAD);
+		int rc;
 
-		if (!t)
-			return tc_failed(to) ? tc_check(to, err) : -1;
+		if (slot->found) {
+			rc = read_slot(room, slot, err);
+		} else {
+			struct tc_tensor *t = draw_slot(room, slot, f, c, rng, err);
+
+			rc = t		       ? tc_copy(room, *slot->at, t, err)
+			     : tc_failed(room) ? tc_check(room, err)
+					       : -1;
+		}
+		tc_scope_close(room);
+		if (rc < 0)
+			return -1;
 		if (!slot->found &&
 		    add_name(&report->initialised, &report->initialised_count, slot->name, err) < 0)
 			return -1;
-		report->parameters += tc_numel(t);
-		*slot->at = t;
+		report->parameters += tc_numel(*slot->at);
 	}
 	return 0;
 }

@@ -19,6 +19,7 @@ struct rt_slot {
 	bool bias;
 	int flags;		       /* of its module */
 	bool classes;		       /* its rows are the classes */
+	bool decay;		       /* weight decay applies, as in the Trainer */
 	const struct rt_tensor *found; /* in the checkpoint, or NULL: to be initialised */
 };
 
@@ -38,7 +39,10 @@ void rt_slots_release(struct rt_slots *s); /* a zeroed one is fine */
 int rt_slots_match(struct rt_slots *s, const struct rt_family *f, const struct rt_weights *w,
 		   bool new_classes, struct rt_model_report *report, struct rt_err *err);
 
-/* Makes every parameter in scope `to`: read to fp32, or drawn as the library does (weights normal with
+/* Makes all parameters, zeros yet, in scope `to`, with tc_params_new's flags. NULL and err. */
+struct tc_params *rt_slots_make(struct rt_slots *s, struct tc_scope *to, int flags, struct rt_err *err);
+
+/* Fills every parameter: read, or drawn as the library does (weights normal with
  * initializer_range, biases 0, norms 1 and 0, padding row 0). Fills report's initialised and parameters. */
 int rt_slots_fill(struct rt_slots *s, const struct rt_family *f, const struct rt_config *c,
 		  struct tc_scope *to, struct tc_rng *rng, struct rt_model_report *report,

@@ -46,8 +46,8 @@ static const struct rt_module body[] = {
 		.model_type = type, .architecture = arch, .prefix = "roberta",                               \
 		.config = { config_fields, "hidden_act", "gelu", finish_config }, .body = body,              \
 		.layer = rt_bert_layer, .layer_prefix = "encoder.layer.", .positions_after_pad = true,       \
-		.token_types = false, .embed = rt_part_embed_absolute, .run_layer = rt_part_layer_post_norm, \
-		.head = rt_part_head_dense_tanh                                                              \
+		.first_token_last = true, .token_types = false, .embed = rt_part_embed_absolute,             \
+		.run_layer = rt_part_layer_post_norm, .head = rt_part_head_dense_tanh                        \
 	}
 
 const struct rt_family rt_family_roberta =

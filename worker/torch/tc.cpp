@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The only C++ of the worker. Every body runs inside pure() or effect(): no exception leaves this file. */
 extern "C" {
-#include "base/err.h"
 #include "base/log.h"
 }
-#include "worker/torch/tc.h"
+#include "worker/torch/inner.hpp"
+#include "worker/torch/kernels.h"
 
 #include <cassert>
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
 #include <dlfcn.h>
-#include <initializer_list>
 #include <new>
 #include <pthread.h>
 #include <string>
@@ -49,26 +48,6 @@ extern "C" {
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <c10/util/Exception.h>
 #include <torch/csrc/api/include/torch/version.h>
-
-struct tc_tensor {
-	at::Tensor t;
-	tc_scope *owner;
-	tc_tensor *prev, *next; /* in the owner's list */
-};
-
-struct tc_scope {
-	tc_scope *parent, *root;
-	tc_tensor *first;
-	bool grad;
-	int open_children;
-	pthread_t thread;
-	rt_err err; /* the root's is the chain's */
-};
-
-struct tc_rng {
-	at::Generator gen;  /* PyTorch's own numbers: randn, randperm */
-	uint64_t key, next; /* dropout's: a hash of (key, counter), the same for any number of threads */
-};
 
 /* ---- errors ---- */
 
@@ -110,7 +89,7 @@ static std::string one_line(const char *what)
 }
 
 /* Must be called inside a catch block. Says in err what was thrown. */
-static void explain(const char *op, const tc_tensor *const *in, size_t n, rt_err *err) noexcept
+void tc_explain(const char *op, const tc_tensor *const *in, size_t n, rt_err *err) noexcept
 {
 	try {
 		const std::string where = describe(op, in, n);
@@ -188,7 +167,7 @@ struct tc_scope *tc_scope_open(struct tc_scope *parent, int flags)
 	return s;
 }
 
-static void unlink_tensor(tc_tensor *t)
+static void untc_link(tc_tensor *t)
 {
 	if (t->prev)
 		t->prev->next = t->next;
@@ -198,7 +177,7 @@ static void unlink_tensor(tc_tensor *t)
 		t->next->prev = t->prev;
 }
 
-static void link_tensor(tc_scope *s, tc_tensor *t)
+void tc_link(tc_scope *s, tc_tensor *t)
 {
 	t->owner = s;
 	t->prev = nullptr;
@@ -212,7 +191,7 @@ void tc_drop(struct tc_tensor *t)
 {
 	if (!t)
 		return;
-	unlink_tensor(t);
+	untc_link(t);
 	delete t;
 }
 
@@ -235,15 +214,12 @@ struct tc_tensor *tc_keep(struct tc_scope *to, struct tc_tensor *t)
 		return nullptr;
 	if (!t)
 		return tc_fail(to, RT_INTERNAL, "keep: the tensor is missing");
-	unlink_tensor(t);
-	link_tensor(to, t);
+	untc_link(t);
+	tc_link(to, t);
 	return t;
 }
 
-/* ---- the two templates all bodies run in ---- */
-
-/* 0 if all arguments are there; else makes s fail and names the first that is not. */
-static int check_args(tc_scope *s, const char *op, const tc_tensor *const *in, size_t n)
+int tc_check_args(tc_scope *s, const char *op, const tc_tensor *const *in, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		if (!in[i]) {
@@ -254,72 +230,9 @@ static int check_args(tc_scope *s, const char *op, const tc_tensor *const *in, s
 	return 0;
 }
 
-template <class F>
-static tc_tensor *pure_n(tc_scope *s, const char *op, const tc_tensor *const *in, size_t n, F body) noexcept
-{
-	tc_tensor *out;
-
-	if (tc_failed(s) || check_args(s, op, in, n) < 0)
-		return nullptr;
-	try {
-		const c10::AutoGradMode mode(s->grad);
-
-		out = new tc_tensor{ body(), nullptr, nullptr, nullptr };
-	} catch (...) {
-		explain(op, in, n, &s->root->err);
-		return nullptr;
-	}
-	link_tensor(s, out);
-	return out;
-}
-
-template <class F>
-static tc_tensor *pure(tc_scope *s, const char *op, std::initializer_list<const tc_tensor *> in,
-		       F body) noexcept
-{
-	return pure_n(s, op, in.begin(), in.size(), body);
-}
-
-/* body: int(rt_err *). Gradient mode is off unless the scope has it and the body turns it on. */
-template <class F>
-static int effect(tc_scope *s, const char *op, std::initializer_list<const tc_tensor *> in, rt_err *err,
-		  F body) noexcept
-{
-	rt_err own = RT_ERR_INIT;
-	rt_err *to = err ? err : &own;
-
-	if (tc_check(s, to) < 0)
-		return -1;
-	for (const tc_tensor *t : in) {
-		if (!t)
-			return rt_fail(to, RT_INTERNAL, "%s: an argument is missing", op);
-	}
-	try {
-		const c10::AutoGradMode mode(false);
-
-		return body(to);
-	} catch (...) {
-		explain(op, in.begin(), in.size(), to);
-		return -1;
-	}
-}
-
-/* For calls without tensors or scopes. */
-template <class F> static int plain(const char *op, rt_err *err, F body) noexcept
-{
-	try {
-		return body();
-	} catch (...) {
-		rt_err own = RT_ERR_INIT;
-
-		explain(op, nullptr, 0, err ? err : &own);
-		return -1;
-	}
-}
-
 /* ---- dtypes and shapes ---- */
 
-static at::ScalarType scalar_type(enum tc_dtype d)
+at::ScalarType tc_scalar_type(enum tc_dtype d)
 {
 	switch (d) {
 	case TC_F32:
@@ -420,7 +333,8 @@ static at::Tensor borrow(enum tc_dtype dtype, int ndim, const int64_t *shape, co
 
 	if (!data)
 		throw std::runtime_error("the data is missing");
-	return at::from_blob(const_cast<void *>(data), sizes, at::TensorOptions().dtype(scalar_type(dtype)));
+	return at::from_blob(const_cast<void *>(data), sizes,
+			     at::TensorOptions().dtype(tc_scalar_type(dtype)));
 }
 
 struct tc_tensor *tc_from_data(struct tc_scope *s, enum tc_dtype dtype, int ndim, const int64_t *shape,
@@ -439,7 +353,7 @@ struct tc_tensor *tc_full(struct tc_scope *s, enum tc_dtype dtype, int ndim, con
 			  double value)
 {
 	return pure(s, "full", {}, [&] {
-		return at::full(dims(ndim, shape), value, at::TensorOptions().dtype(scalar_type(dtype)));
+		return at::full(dims(ndim, shape), value, at::TensorOptions().dtype(tc_scalar_type(dtype)));
 	});
 }
 
@@ -461,7 +375,7 @@ struct tc_tensor *tc_zeros_like(struct tc_scope *s, struct tc_tensor *t)
 struct tc_tensor *tc_arange(struct tc_scope *s, enum tc_dtype dtype, int64_t n)
 {
 	return pure(s, "arange", {},
-		    [&] { return at::arange(n, at::TensorOptions().dtype(scalar_type(dtype))); });
+		    [&] { return at::arange(n, at::TensorOptions().dtype(tc_scalar_type(dtype))); });
 }
 
 struct tc_tensor *tc_clone(struct tc_scope *s, struct tc_tensor *t)
@@ -476,7 +390,7 @@ struct tc_tensor *tc_detach(struct tc_scope *s, struct tc_tensor *t)
 
 struct tc_tensor *tc_to(struct tc_scope *s, struct tc_tensor *t, enum tc_dtype dtype)
 {
-	return pure(s, "to", { t }, [&] { return t->t.to(scalar_type(dtype)); });
+	return pure(s, "to", { t }, [&] { return t->t.to(tc_scalar_type(dtype)); });
 }
 
 /* ---- random numbers ---- */
@@ -574,7 +488,7 @@ struct tc_tensor *tc_randn(struct tc_scope *s, struct tc_rng *r, enum tc_dtype d
 	return pure(s, "randn", {}, [&] {
 		if (!r)
 			throw std::runtime_error("the generator is missing");
-		return at::empty(dims(ndim, shape), at::TensorOptions().dtype(scalar_type(dtype)))
+		return at::empty(dims(ndim, shape), at::TensorOptions().dtype(tc_scalar_type(dtype)))
 			.normal_(mean, std, r->gen);
 	});
 }
@@ -585,50 +499,6 @@ struct tc_tensor *tc_randperm(struct tc_scope *s, struct tc_rng *r, int64_t n)
 		if (!r)
 			throw std::runtime_error("the generator is missing");
 		return at::randperm(n, r->gen, at::TensorOptions().dtype(at::kLong));
-	});
-}
-
-/* Two elements for each hash, so element i depends on (key, next + i/2) and on nothing else. */
-static void dropout_mask(const tc_rng *r, float *out, int64_t n, double p, float kept)
-{
-	const uint64_t key = r->key, base = r->next;
-	const uint32_t least = (uint32_t)(p * 4294967296.0);
-
-	at::parallel_for(0, (n + 1) / 2, 16384, [=](int64_t begin, int64_t end) {
-		for (int64_t i = begin; i < end; i++) {
-			const uint64_t z = mix(key + (base + (uint64_t)i) * 0x9e3779b97f4a7c15u);
-
-			out[2 * i] = (uint32_t)z >= least ? kept : 0.0f;
-			if (2 * i + 1 < n)
-				out[2 * i + 1] = (uint32_t)(z >> 32) >= least ? kept : 0.0f;
-		}
-	});
-}
-
-struct tc_tensor *tc_dropout(struct tc_scope *s, struct tc_rng *r, struct tc_tensor *x, double p)
-{
-	return pure(s, "dropout", { x }, [&] {
-		const int64_t n = x->t.numel();
-		at::Tensor mask;
-
-		if (!r)
-			throw std::runtime_error("the generator is missing");
-		if (!(p >= 0 && p <= 1))
-			throw std::runtime_error("the probability must be between 0 and 1");
-		if (p == 0)
-			return x->t;
-		if (p == 1)
-			return x->t * 0;
-		mask = at::empty(x->t.sizes(), at::TensorOptions().dtype(at::kFloat));
-		if (x->t.scalar_type() == at::kFloat) {
-			dropout_mask(r, mask.data_ptr<float>(), n, p, (float)(1 / (1 - p)));
-			r->next += (uint64_t)(n + 1) / 2;
-			return x->t * mask;
-		}
-		/* 1/(1-p) would be rounded in a half-precision mask. */
-		dropout_mask(r, mask.data_ptr<float>(), n, p, 1.0f);
-		r->next += (uint64_t)(n + 1) / 2;
-		return x->t * mask.to(x->t.scalar_type()) * (1 / (1 - p));
 	});
 }
 
@@ -904,18 +774,6 @@ struct tc_tensor *tc_grad(struct tc_scope *s, struct tc_tensor *t)
 	});
 }
 
-int tc_zero_grad(struct tc_scope *s, struct tc_tensor *const *list, size_t n, struct rt_err *err)
-{
-	return effect(s, "zero_grad", {}, err, [&](rt_err *to) {
-		for (size_t i = 0; i < n; i++) {
-			if (!list[i])
-				return rt_fail(to, RT_INTERNAL, "zero_grad: tensor %zu is missing", i);
-			list[i]->t.mutable_grad().reset();
-		}
-		return 0;
-	});
-}
-
 /* ---- effects ---- */
 
 int tc_item_f64(struct tc_scope *s, struct tc_tensor *t, double *ret, struct rt_err *err)
@@ -958,6 +816,16 @@ int tc_write(struct tc_scope *s, struct tc_tensor *t, enum tc_dtype dtype, const
 	});
 }
 
+int tc_copy(struct tc_scope *s, struct tc_tensor *to, struct tc_tensor *from, struct rt_err *err)
+{
+	return effect(s, "copy", { to, from }, err, [&](rt_err *why) {
+		if (!to->t.sizes().equals(from->t.sizes()))
+			return rt_fail(why, RT_INTERNAL, "copy: the shapes differ");
+		to->t.copy_(from->t);
+		return 0;
+	});
+}
+
 int tc_fill(struct tc_scope *s, struct tc_tensor *t, double value, struct rt_err *err)
 {
 	return effect(s, "fill", { t }, err, [&](rt_err *) {
@@ -970,148 +838,6 @@ int tc_all_finite(struct tc_scope *s, struct tc_tensor *t, bool *ret, struct rt_
 {
 	return effect(s, "all_finite", { t }, err, [&](rt_err *) {
 		*ret = at::isfinite(t->t).all().item().toBool();
-		return 0;
-	});
-}
-
-/* ---- optimizer ---- */
-
-static bool is_plain_f32(const at::Tensor &t)
-{
-	return t.scalar_type() == at::kFloat && t.device().is_cpu() && t.is_contiguous() &&
-	       t.layout() == at::kStrided;
-}
-
-/* Sum of squares in pieces of fixed size, so that it does not depend on the number of threads. */
-static double sum_of_squares(const at::Tensor &t)
-{
-	const int64_t piece = 16384, n = t.numel(), pieces = (n + piece - 1) / piece;
-	std::vector<double> partial((size_t)pieces);
-	double total = 0;
-
-	if (!is_plain_f32(t)) {
-		const double norm = t.norm().item().toDouble();
-
-		return norm * norm;
-	}
-	const float *v = t.data_ptr<float>();
-
-	at::parallel_for(0, pieces, 2, [&](int64_t begin, int64_t end) {
-		for (int64_t p = begin; p < end; p++) {
-			const int64_t from = p * piece, to = std::min(n, from + piece);
-			double lanes[8] = { 0 };
-			int64_t i = from;
-
-			for (; i + 8 <= to; i += 8) {
-				for (int k = 0; k < 8; k++)
-					lanes[k] += (double)v[i + k] * v[i + k];
-			}
-			for (; i < to; i++)
-				lanes[0] += (double)v[i] * v[i];
-			for (double lane : lanes)
-				partial[(size_t)p] += lane;
-		}
-	});
-	for (double p : partial)
-		total += p;
-	return total;
-}
-
-int tc_clip_grad_norm(struct tc_scope *s, struct tc_tensor *const *params, size_t n, double max_norm,
-		      double *ret_norm, struct rt_err *err)
-{
-	return effect(s, "clip_grad_norm", {}, err, [&](rt_err *to) {
-		double total = 0, norm, factor;
-
-		for (size_t i = 0; i < n; i++) {
-			if (!params[i])
-				return rt_fail(to, RT_INTERNAL, "clip_grad_norm: parameter %zu is missing",
-					       i);
-			if (params[i]->t.grad().defined())
-				total += sum_of_squares(params[i]->t.grad());
-		}
-		norm = std::sqrt(total);
-		factor = max_norm / (norm + 1e-6);
-		for (size_t i = 0; max_norm > 0 && factor < 1 && std::isfinite(norm) && i < n; i++) {
-			if (params[i]->t.grad().defined())
-				params[i]->t.mutable_grad().mul_(factor);
-		}
-		if (ret_norm)
-			*ret_norm = norm;
-		return 0;
-	});
-}
-
-struct adamw_numbers {
-	float keep;	 /* 1 - lr * weight decay */
-	float w1;	 /* 1 - beta1 */
-	float beta2, w2; /* w2: 1 - beta2 */
-	float root, eps; /* root: sqrt(1 - beta2^step) */
-	float step_size; /* lr / (1 - beta1^step) */
-};
-
-static void adamw_plain(const adamw_numbers k, float *p, const float *g, float *m, float *v, int64_t n)
-{
-	at::parallel_for(0, n, 32768, [=](int64_t begin, int64_t end) {
-		for (int64_t i = begin; i < end; i++) {
-			const float mi = m[i] + k.w1 * (g[i] - m[i]);
-			const float vi = v[i] * k.beta2 + k.w2 * g[i] * g[i];
-
-			m[i] = mi;
-			v[i] = vi;
-			p[i] = p[i] * k.keep - k.step_size * (mi / (std::sqrt(vi) / k.root + k.eps));
-		}
-	});
-}
-
-static void adamw_any(const tc_adamw *how, double decay, double root, double step_size, at::Tensor p,
-		      const at::Tensor &g, at::Tensor m, at::Tensor v)
-{
-	p.mul_(1 - how->lr * decay);
-	m.lerp_(g, 1 - how->beta1);
-	v.mul_(how->beta2).addcmul_(g, g, 1 - how->beta2);
-	p.addcdiv_(m, (v.sqrt() / root).add_(how->eps), -step_size);
-}
-
-int tc_adamw_step(struct tc_scope *s, const struct tc_adamw *how, struct tc_tensor *const *params,
-		  struct tc_tensor *const *exp_avg, struct tc_tensor *const *exp_avg_sq, const double *decay,
-		  size_t n, struct rt_err *err)
-{
-	return effect(s, "adamw_step", {}, err, [&](rt_err *to) {
-		const double step_size = how->lr / (1 - std::pow(how->beta1, (double)how->step));
-		const double root = std::sqrt(1 - std::pow(how->beta2, (double)how->step));
-
-		if (how->step < 1)
-			return rt_fail(to, RT_INTERNAL, "adamw_step: steps count from 1 (got %lld)",
-				       (long long)how->step);
-		for (size_t i = 0; i < n; i++) {
-			if (!params[i] || !exp_avg[i] || !exp_avg_sq[i])
-				return rt_fail(to, RT_INTERNAL, "adamw_step: tensor %zu is missing", i);
-			if (!params[i]->t.sizes().equals(exp_avg[i]->t.sizes()) ||
-			    !params[i]->t.sizes().equals(exp_avg_sq[i]->t.sizes()))
-				return rt_fail(to, RT_INTERNAL,
-					       "adamw_step: the state of tensor %zu has another shape", i);
-		}
-		for (size_t i = 0; i < n; i++) {
-			at::Tensor p = params[i]->t, g = p.grad(), m = exp_avg[i]->t, v = exp_avg_sq[i]->t;
-
-			if (!g.defined())
-				continue;
-			if (!is_plain_f32(p) || !is_plain_f32(g) || !is_plain_f32(m) || !is_plain_f32(v)) {
-				adamw_any(how, decay[i], root, step_size, p, g, m, v);
-				continue;
-			}
-			const adamw_numbers k = { (float)(1 - how->lr * decay[i]),
-						  (float)(1 - how->beta1),
-						  (float)how->beta2,
-						  (float)(1 - how->beta2),
-						  (float)root,
-						  (float)how->eps,
-						  (float)step_size };
-
-			adamw_plain(k, p.data_ptr<float>(), g.data_ptr<float>(), m.data_ptr<float>(),
-				    v.data_ptr<float>(), p.numel());
-		}
 		return 0;
 	});
 }

@@ -181,9 +181,6 @@ int tc_backward(struct tc_scope *s, struct tc_tensor *loss, struct rt_err *err);
 bool tc_has_grad(const struct tc_tensor *t);
 struct tc_tensor *tc_grad(struct tc_scope *s,
 			  struct tc_tensor *t); /* shares memory; t without one is a failure */
-/* Forgets the gradients of all n tensors (as PyTorch's zero_grad with set_to_none). */
-int tc_zero_grad(struct tc_scope *s, struct tc_tensor *const *list, size_t n, struct rt_err *err);
-
 /* ---- effects ---- */
 
 int tc_item_f64(struct tc_scope *s, struct tc_tensor *t, double *ret,
@@ -194,28 +191,109 @@ int tc_read(struct tc_scope *s, struct tc_tensor *t, enum tc_dtype dtype, void *
 /* The other way: overwrites t's elements in place (a leaf's too). n: exactly tc_numel(t). */
 int tc_write(struct tc_scope *s, struct tc_tensor *t, enum tc_dtype dtype, const void *data, size_t n,
 	     struct rt_err *err);
+/* Overwrites to's elements with from's, of the same shape, in place. */
+int tc_copy(struct tc_scope *s, struct tc_tensor *to, struct tc_tensor *from, struct rt_err *err);
 int tc_fill(struct tc_scope *s, struct tc_tensor *t, double value,
 	    struct rt_err *err); /* in place, no history */
 /* *ret: is every element finite? */
 int tc_all_finite(struct tc_scope *s, struct tc_tensor *t, bool *ret, struct rt_err *err);
 
-/* ---- optimizer ---- */
+/* ---- parameters: a model's numbers, in flat buffers that one pass of the optimizer goes through ---- */
 
-/* Scales the gradients of all n tensors together so that their L2 norm is at most max_norm: by max_norm/(norm + 1e-6)
- * where that is below 1. max_norm 0 or less only measures. ret_norm: the norm before; may be NULL. Tensors without a
- * gradient are passed over. A norm that is not finite leaves the gradients as they are. */
-int tc_clip_grad_norm(struct tc_scope *s, struct tc_tensor *const *params, size_t n, double max_norm,
-		      double *ret_norm, struct rt_err *err);
+struct tc_param_spec {
+	int ndim;
+	int64_t shape[3];
+	bool matrix; /* a weight (out, in) that products read; those that stand next to one another here do so in memory */
+	bool table; /* an embedding (rows, cols): a step touches few rows */
+	bool decay; /* weight decay applies */
+};
+
+enum {
+	TC_PARAMS_TRAIN = 1, /* with gradients and moments, zeros at first */
+	TC_PARAMS_BF16 =
+		2, /* products are in bf16: matrices have a bf16 copy, or without TC_PARAMS_TRAIN are bf16 alone */
+};
+
+struct tc_params;
+
+/* n parameters of zeros; the tensors belong to s, which must be closed before tc_params_free. NULL when s has failed. */
+struct tc_params *tc_params_new(struct tc_scope *s, const struct tc_param_spec *specs, size_t n, int flags);
+void tc_params_free(struct tc_params *p);			     /* NULL is fine */
+struct tc_tensor *tc_params_at(const struct tc_params *p, size_t i); /* borrowed; to fill with tc_write */
+/* After values or moments were written from outside: before the first step, and when a run goes on from a checkpoint. */
+int tc_params_ready(struct tc_scope *s, struct tc_params *p, struct rt_err *err);
+/* AdamW's moment `which` (1 or 2) of parameter i: fp32, its shape, shares memory. */
+struct tc_tensor *tc_params_moment(struct tc_scope *s, const struct tc_params *p, size_t i, int which);
+
+/* A step begins: gradients are forgotten. Those of several backward passes after it add up. */
+void tc_params_begin(struct tc_params *p);
+/* *ret: the L2 norm of all gradients together. */
+int tc_params_grad_norm(struct tc_scope *s, const struct tc_params *p, double *ret, struct rt_err *err);
 
 struct tc_adamw {
-	double lr, beta1, beta2, eps;
-	int64_t step; /* from 1: the number of this update */
+	double lr, beta1, beta2, eps, weight_decay;
+	double grad_scale; /* gradients are multiplied by it first (clipping); 1: as they are */
+	int64_t step;	   /* from 1: the number of this update */
 };
-/* One step of torch.optim.AdamW for all n parameters, in place; tensors without a gradient are passed over.
- * exp_avg, exp_avg_sq: n tensors of the parameters' shapes, zeros before step 1. decay: n weight decays. */
-int tc_adamw_step(struct tc_scope *s, const struct tc_adamw *how, struct tc_tensor *const *params,
-		  struct tc_tensor *const *exp_avg, struct tc_tensor *const *exp_avg_sq, const double *decay,
-		  size_t n, struct rt_err *err);
+/* One step of torch.optim.AdamW, in place; parameters without a gradient in this step are passed over. */
+int tc_params_adamw(struct tc_scope *s, struct tc_params *p, const struct tc_adamw *how, struct rt_err *err);
+
+/* ---- fused layers, over parameters of tc_params; x and what they return are contiguous (N, width) ----
+ *
+ * Products are in the parameters' precision: bf16 where matrices have a bf16 copy, fp32 otherwise; "low" below is a tensor of
+ * that type, and x is converted to it when it has the other. Sums, norms, softmax and the gradients of parameters are fp32. The
+ * results equal those of the plain ops up to rounding (tests/unit/test_fused.c); dropout draws other numbers. */
+
+enum tc_act { TC_ACT_GELU, TC_ACT_GELU_TANH, TC_ACT_RELU, TC_ACT_SILU, TC_ACT_TANH };
+
+/* Weight and bias of a linear layer, scale and shift of a norm. b may be NULL. */
+struct tc_affine {
+	struct tc_tensor *w, *b;
+};
+
+/* x a[0].w^T + a[0].b, and behind it in the columns those of the others, up to TC_SIDE_MAX. Low. */
+#define TC_SIDE_MAX 3
+struct tc_tensor *tc_project(struct tc_scope *s, struct tc_tensor *x, const struct tc_affine *a, size_t n);
+/* act(x w^T + b). Low. */
+struct tc_tensor *tc_project_act(struct tc_scope *s, struct tc_tensor *x, const struct tc_affine *a,
+				 enum tc_act act);
+/* norm(residual + dropout(x w^T + b)), fp32; *ret_low: the same, low. residual: fp32 (N, out). p: of the dropout, drawn from r. */
+struct tc_tensor *tc_project_norm(struct tc_scope *s, struct tc_tensor *x, const struct tc_affine *a,
+				  struct tc_rng *r, double p, struct tc_tensor *residual,
+				  const struct tc_affine *norm, double eps, struct tc_tensor **ret_low);
+/* norm(x), fp32; *ret_low: the same in the type of like's copies. x: fp32. norm: w and b may both be parameters or NULL. */
+struct tc_tensor *tc_norm(struct tc_scope *s, struct tc_tensor *x, const struct tc_affine *norm, double eps,
+			  bool bf16, struct tc_tensor **ret_low);
+/* x (N, 2 I): act(first half) * second half. Its type. */
+struct tc_tensor *tc_gate(struct tc_scope *s, struct tc_tensor *x, enum tc_act act);
+
+/* x (N, 3 * heads * size), query, key and value side by side: query and key turned by each token's angles, cos and sin fp32 (N, size / 2)
+ * (Su et al. 2021, halves as pairs). Its type. */
+struct tc_tensor *tc_rotate(struct tc_scope *s, struct tc_tensor *x, int64_t heads, struct tc_tensor *cos,
+			    struct tc_tensor *sin);
+
+/* Sum of rows of tables (V, H): of row i, ids[k][i] of table k (ids NULL: row 0). fp32 (N, H). ids: I64 (N). skip: a row of each
+ * table that gets no gradient; -1: none. */
+#define TC_TABLES_MAX 3
+struct tc_tensor *tc_embed(struct tc_scope *s, size_t n, struct tc_tensor *const *tables,
+			   struct tc_tensor *const *ids, const int64_t *skip, int64_t rows);
+
+struct tc_attention {
+	/* (N, …) of one type: query, key and value in one tensor (key and value NULL), key and value in one (value NULL), or
+	 * each its own. */
+	struct tc_tensor *query, *key, *value;
+	int64_t texts, heads;
+	const int64_t *starts; /* (texts + 1): text t's tokens are rows starts[t] to starts[t + 1]; copied */
+	bool first_only;       /* query has one row a text, its first token's; not with all in one tensor */
+	double scale;
+	struct tc_tensor *
+		bias; /* fp32 (heads, W, W), W at least the longest text, added to the scaled scores; or NULL */
+	int64_t window; /* keys up to this many tokens away count; -1: all */
+	double p;	/* dropout of the probabilities, drawn from rng */
+	struct tc_rng *rng;
+};
+/* Softmax attention within each text: (queries, heads * size), the type of query. */
+struct tc_tensor *tc_attend(struct tc_scope *s, const struct tc_attention *a);
 
 /* ---- the library and the machine ---- */
 

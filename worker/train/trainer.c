@@ -19,9 +19,8 @@ struct rt_trainer {
 
 	/* the optimizer: one entry per parameter */
 	size_t params;
-	struct tc_scope *scope; /* owns the moments */
-	struct tc_tensor **param, **moment1, **moment2;
-	double *decay;
+	struct tc_scope *scope; /* owns the moments' handles */
+	struct tc_tensor **moment1, **moment2;
 
 	/* memory used again in every step */
 	uint32_t *order; /* (train rows) of the epoch that runs */
@@ -51,21 +50,17 @@ static int check_split(const struct rt_trainer *t, const struct rt_train_split *
 
 static int open_optimizer(struct rt_trainer *t, struct rt_err *err)
 {
+	struct tc_params *all = rt_model_params(t->model);
+
 	t->params = rt_model_param_count(t->model);
 	t->scope = tc_scope_open(NULL, TC_NO_GRAD);
-	t->param = calloc(t->params, sizeof *t->param);
 	t->moment1 = calloc(t->params, sizeof *t->moment1);
 	t->moment2 = calloc(t->params, sizeof *t->moment2);
-	t->decay = calloc(t->params, sizeof *t->decay);
-	if (!t->param || !t->moment1 || !t->moment2 || !t->decay)
+	if (!t->moment1 || !t->moment2)
 		return rt_fail(err, RT_NO_MEMORY, "no memory for the optimizer");
 	for (size_t i = 0; i < t->params; i++) {
-		struct rt_param p = rt_model_param(t->model, i);
-
-		t->param[i] = p.t;
-		t->moment1[i] = tc_zeros_like(t->scope, p.t);
-		t->moment2[i] = tc_zeros_like(t->scope, p.t);
-		t->decay[i] = p.decay ? t->o.weight_decay : 0;
+		t->moment1[i] = tc_params_moment(t->scope, all, i, 1);
+		t->moment2[i] = tc_params_moment(t->scope, all, i, 2);
 	}
 	return tc_check(t->scope, err);
 }
@@ -113,10 +108,8 @@ void rt_trainer_close(struct rt_trainer *t)
 	if (!t)
 		return;
 	tc_scope_close(t->scope);
-	free(t->param);
 	free(t->moment1);
 	free(t->moment2);
-	free(t->decay);
 	free(t->order);
 	free(t->labels);
 	free(t->soft);
@@ -142,6 +135,8 @@ int rt_trainer_restore(struct rt_trainer *t, const struct rt_train_state *state,
 			       "with %lld epochs of %lld batches",
 			       (long long)state->step, (long long)state->epoch, (long long)state->batch,
 			       (long long)p->epochs, (long long)rt_plan_batches(p));
+	if (tc_params_ready(t->scope, rt_model_params(t->model), err) < 0)
+		return -1;
 	t->state = *state;
 	return 0;
 }
@@ -222,9 +217,14 @@ static int run_step(struct rt_trainer *t, struct rt_step *ret, struct rt_err *er
 	const struct rt_plan *plan = &t->o.plan;
 	int64_t first = t->state.batch * plan->batch, end = first + plan->batch * plan->accumulate;
 	double rate = rt_schedule_rate(&t->schedule, t->state.step);
-	struct tc_adamw how = {
-		.lr = rate, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .step = t->state.step + 1
-	};
+	struct tc_params *params = rt_model_params(t->model);
+	struct tc_adamw how = { .lr = rate,
+				.beta1 = 0.9,
+				.beta2 = 0.999,
+				.eps = 1e-8,
+				.weight_decay = t->o.weight_decay,
+				.grad_scale = 1,
+				.step = t->state.step + 1 };
 	struct losses sum = { 0, 0, 0 };
 	struct tc_scope *s;
 	double norm = 0;
@@ -235,6 +235,7 @@ static int run_step(struct rt_trainer *t, struct rt_step *ret, struct rt_err *er
 	/* what is drawn in a step depends on its number alone, so any step can be repeated */
 	if (tc_rng_seed(rt_model_rng(t->model), rt_mix(plan->seed + 1, (uint64_t)t->state.step), err) < 0)
 		return -1;
+	tc_params_begin(params);
 	for (int64_t at = first; at < end; at += plan->batch, batches++) {
 		int64_t n = end - at < plan->batch ? end - at : plan->batch;
 		double weight =
@@ -252,14 +253,16 @@ static int run_step(struct rt_trainer *t, struct rt_step *ret, struct rt_err *er
 		diverged(t, "the training loss", sum.all, err);
 		goto out;
 	}
-	if (tc_clip_grad_norm(s, t->param, t->params, t->o.max_grad_norm, &norm, err) < 0)
+	if (tc_params_grad_norm(s, params, &norm, err) < 0)
 		goto out;
 	if (!isfinite(norm)) {
 		diverged(t, "the gradient", norm, err);
 		goto out;
 	}
-	if (tc_adamw_step(s, &how, t->param, t->moment1, t->moment2, t->decay, t->params, err) < 0 ||
-	    tc_zero_grad(s, t->param, t->params, err) < 0) {
+	/* as torch.nn.utils.clip_grad_norm_ */
+	if (t->o.max_grad_norm > 0 && t->o.max_grad_norm < norm + 1e-6)
+		how.grad_scale = t->o.max_grad_norm / (norm + 1e-6);
+	if (tc_params_adamw(s, params, &how, err) < 0) {
 		rt_fail_in(err, "step %lld", (long long)t->state.step + 1);
 		goto out;
 	}

@@ -174,6 +174,23 @@ int rt_resolve(const struct rt_roots *roots, struct rt_store *st, const struct r
 	return 0;
 }
 
+char *rt_resolve_model(const struct rt_roots *roots, struct rt_store *st, const char *ref, struct rt_err *err)
+{
+	struct rt_problems *problems = calloc(1, sizeof *problems);
+	char *dir;
+
+	if (!problems) {
+		rt_fail(err, RT_NO_MEMORY, "no memory to find the model");
+		return NULL;
+	}
+	dir = resolve_one(roots, st, "model", ref, true, problems);
+	if (!dir)
+		rt_fail(err, RT_NOT_FOUND, "%s",
+			problems->n > 0 ? problems->items[0].detail : "there is no such model");
+	free(problems);
+	return dir;
+}
+
 void rt_resolved_release(struct rt_resolved *r)
 {
 	free(r->teacher);

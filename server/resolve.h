@@ -25,6 +25,9 @@ struct rt_resolved {
 /* Adds one problem for every id that stands for nothing, and returns -1 with RT_UNPROCESSABLE if there was one. */
 int rt_resolve(const struct rt_roots *roots, struct rt_store *st, const struct rt_spec *spec,
 	       struct rt_resolved *ret, struct rt_problems *problems, struct rt_err *err);
+/* One model by itself: its folder, a real path (free()), or NULL and RT_NOT_FOUND. */
+char *rt_resolve_model(const struct rt_roots *roots, struct rt_store *st, const char *ref,
+		       struct rt_err *err);
 void rt_resolved_release(struct rt_resolved *r);
 
 /* The spec as JSON with what its ids stand for in their place: what a worker gets. New reference, or NULL. */

@@ -28,6 +28,8 @@ const struct rt_route rt_routes[] = {
 	{ "GET", "/v1/jobs/{}/checkpoints/{}", rt_route_checkpoint_get, 0, NULL },
 	{ "GET", "/v1/jobs/{}/checkpoints/{}/files/{*}", rt_route_checkpoint_file, 0, NULL },
 
+	{ "POST", "/v1/models/{}/soft-labels", rt_route_model_soft_labels, RT_TEXT_BODY_MAX, JSON },
+
 	{ "POST", "/v1/worker/runs/{}/events", rt_route_worker_events, RT_EVENTS_BODY_MAX, NULL },
 
 	{ "GET", "/healthz", rt_route_healthz, 0, NULL },

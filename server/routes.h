@@ -7,6 +7,7 @@
 
 #define RT_SPEC_BODY_MAX   (1U << 20) /* bytes */
 #define RT_EVENTS_BODY_MAX (8U << 20)
+#define RT_TEXT_BODY_MAX   (64U << 10)
 
 extern const struct rt_route rt_routes[];
 
@@ -33,6 +34,8 @@ int rt_route_checkpoints_list(struct rt_req *req, struct rt_err *err);
 int rt_route_checkpoint_get(struct rt_req *req, struct rt_err *err);
 int rt_route_checkpoint_file(struct rt_req *req, struct rt_err *err);
 int rt_route_checkpoint_archive(struct rt_req *req, struct rt_err *err);
+
+int rt_route_model_soft_labels(struct rt_req *req, struct rt_err *err);
 
 int rt_route_worker_events(struct rt_req *req, struct rt_err *err);
 

@@ -105,6 +105,7 @@ static void finish(struct rt_server *s)
 	s->handles_ready = false;
 	commit_and_answer(s);
 	rt_validator_stop(&s->validator);
+	rt_predictors_stop(&s->predictors);
 	rt_scheduler_release(&s->scheduler);
 	rt_streams_stop(&s->streams);
 	rt_http_stop(&s->http);
@@ -228,13 +229,13 @@ static int start_parts(struct rt_server *s, struct rt_err *err)
 		return rt_fail(err, RT_NO_MEMORY, "no memory to start");
 	if (strchr(s->worker, '/') && access(s->worker, X_OK) < 0)
 		return rt_fail_errno(err, errno, "--worker %s", s->worker);
-	s->scheduler.loop = s->validator.loop = &s->loop;
+	s->scheduler.loop = s->validator.loop = s->predictors.loop = &s->loop;
 	s->scheduler.jobs = &s->jobs;
 	s->scheduler.trash = &s->trash;
-	s->scheduler.worker = s->validator.worker = s->worker;
+	s->scheduler.worker = s->validator.worker = s->predictors.worker = s->worker;
 	s->scheduler.url = s->http.url;
 	s->scheduler.slots = s->options->slots;
-	s->scheduler.threads = threads_of_a_slot(s->options->slots);
+	s->scheduler.threads = s->predictors.threads = threads_of_a_slot(s->options->slots);
 	s->scheduler.disk = &s->disk;
 	s->scheduler.stop_grace_s = s->options->stop_grace_s;
 	s->scheduler.restart_delay_s = s->options->restart_delay_s;

@@ -11,10 +11,11 @@
 #include <uv.h>
 
 #include "base/err.h"
+#include "server/disk.h"
 #include "server/http.h"
 #include "server/jobs.h"
 #include "server/options.h"
-#include "server/disk.h"
+#include "server/predictor.h"
 #include "server/scheduler.h"
 #include "server/stream.h"
 #include "server/trash.h"
@@ -31,6 +32,7 @@ struct rt_server {
 	struct rt_http http;
 	struct rt_scheduler scheduler;
 	struct rt_validator validator;
+	struct rt_predictors predictors;
 	struct rt_streams streams;
 	struct rt_trash trash;
 	struct rt_disk disk;

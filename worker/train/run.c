@@ -403,7 +403,9 @@ static int on_epoch(void *ctx, const struct rt_epoch *e, struct rt_err *err)
 			     "stopped early: no improvement in %lld epochs (early_stopping_patience)",
 			     (long long)r->spec.early_stopping_patience) < 0)
 		return -1;
-	r->recent_s = rt_clock_monotonic_s(); /* evaluation and checkpoint are not training time */
+	/* evaluation and checkpoint are not training time, nor are the steps before them */
+	r->recent_rows = r->recent_steps = 0;
+	r->recent_s = rt_clock_monotonic_s();
 	return 0;
 }
 

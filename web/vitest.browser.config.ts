@@ -14,6 +14,7 @@ export default defineConfig({
 		include: ['**/*.test.ts'],
 		fileParallelism: false,
 		pool: 'forks',
+		expect: { poll: { timeout: 20_000 * factor } },
 		testTimeout: 60_000 * factor,
 		hookTimeout: 180_000 * factor,
 		reporters: process.env.JUNIT ? ['default', ['junit', { outputFile: process.env.JUNIT, classnameTemplate: 'browser' }]] : ['verbose'],

@@ -15,6 +15,9 @@ import { Messages } from './ui/parts';
 import { applyTheme, nextTheme, theme } from './ui/theme';
 
 const JobPage = lazy(() => import('./pages/job'));
+const NewPage = lazy(() => import('./pages/new'));
+const ComparePage = lazy(() => import('./pages/compare'));
+const TemperaturePage = lazy(() => import('./pages/temperature'));
 
 const Logo = () => (
 	<svg class="logo" width="30" height="30" viewBox="0 0 32 32" aria-hidden="true">
@@ -27,6 +30,9 @@ const Logo = () => (
 
 const PAGES = [
 	{ href: '/', name: 'Jobs', is: (p: string) => p === '/' || p.startsWith('/jobs') },
+	{ href: '/new', name: 'New job', is: (p: string) => p === '/new' },
+	{ href: '/compare', name: 'Compare', is: (p: string) => p === '/compare' },
+	{ href: '/temperature', name: 'Temperature', is: (p: string) => p === '/temperature' },
 ];
 
 function Connection() {
@@ -63,6 +69,9 @@ function App() {
 	const page =
 		path === '/' || path === '/jobs' ? <Jobs />
 		: path.startsWith('/jobs/') ? <JobPage />
+		: path === '/new' ? <NewPage />
+		: path === '/compare' ? <ComparePage />
+		: path === '/temperature' ? <TemperaturePage />
 		: <h1>There is no such page</h1>;
 	return (
 		<div class="frame" onClick={onLinkClick}>

@@ -26,8 +26,10 @@ it('thins evenly and keeps the last', () => {
 	expect(thin(all, 2000)).toBe(all);
 });
 
-it('smooths without a bias at the start, and leaves gaps', () => {
-	expect(smooth([4, 4, 4], 0.9)).toEqual([4, 4, 4].map((v) => expect.closeTo(v)));
-	expect(smooth([1, null, 1], 0.9)[1]).toBeNull();
-	expect(smooth([0, 10], 0.5)[1]).toBeCloseTo(20 / 3);
+it('smooths without lag, and leaves gaps', () => {
+	const straight = Array.from({ length: 20 }, (_, i) => i);
+	expect(smooth(straight, 3).slice(3, 17)).toEqual(straight.slice(3, 17).map((v) => expect.closeTo(v, 12)));
+	expect(smooth([1, null, 3], 1)).toEqual([1, null, 3]);
+	expect(smooth([0, 10, 0], 1)).toEqual([5, expect.closeTo(10 / 3, 12), 5]);
+	expect(smooth([4, 2], 0)).toEqual([4, 2]);
 });

@@ -55,6 +55,7 @@ function drawMarks(u: uPlot, marks: Mark[]): void {
 	ctx.clip();
 	ctx.font = `500 ${11 * ratio}px 'IBM Plex Sans Variable', sans-serif`;
 	for (const m of marks) {
+		ctx.setLineDash([]);
 		const x = u.valToPos(m.x, 'x', true);
 		const c = resolve(m.colour);
 		ctx.strokeStyle = ctx.fillStyle = c;

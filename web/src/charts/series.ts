@@ -47,15 +47,12 @@ export function join(lines: Line[]): { x: number[]; columns: Column[] } {
 	return { x, columns };
 }
 
-/** A running mean that forgets: a noisy line's course. weight: of the past, 0 to 1. */
-export function smooth(y: Column, weight: number): Column {
-	let mean = 0;
-	let norm = 0;
-	return y.map((v) => {
+/** A noisy line's course: each value becomes the mean of itself and of `reach` values on each side, so it does not lag. */
+export function smooth(y: Column, reach: number): Column {
+	return y.map((v, i) => {
 		if (typeof v !== 'number') return v;
-		mean = weight * mean + (1 - weight) * v;
-		norm = weight * norm + (1 - weight);
-		return mean / norm;
+		const near = y.slice(Math.max(0, i - reach), i + reach + 1).filter((x): x is number => typeof x === 'number');
+		return near.reduce((a, b) => a + b, 0) / near.length;
 	});
 }
 

@@ -8,10 +8,10 @@ import { Plot, type Mark, type PlotLine, type Zoom } from '../charts/plot';
 import { applyTo, jobData, readAll, teacherAccuracy, type JobData } from '../data';
 import * as f from '../format';
 import { place } from '../router';
-import { jobOf } from '../store';
+import { jobOf, readJob } from '../store';
 import { follow, listen, resync } from '../stream';
 import { actionsFor, labelOf, start } from '../ui/actions';
-import { Copy, Failure, phaseWords, Progress, StatusMark, TabLinks, Tags, When, Scroll } from '../ui/parts';
+import { Copy, Failure, modelName, phaseWords, Progress, StatusMark, TabLinks, Tags, When, Scroll } from '../ui/parts';
 import { Checkpoints } from './job_checkpoints';
 import { Classes } from './job_classes';
 import { Events, History, Log, Spec } from './job_record';
@@ -28,6 +28,8 @@ const TABS: [string, string][] = [
 export default function JobPage() {
 	const [, , id = '', tab = ''] = place.value.path.split('/');
 	const d = useMemo(() => jobData(id), [id]);
+	const teacherKnown = useSignal('');
+	void teacherKnown.value;
 
 	useEffect(() => {
 		let abort = new AbortController();
@@ -41,7 +43,10 @@ export default function JobPage() {
 			void resync.value;
 			abort.abort();
 			abort = new AbortController();
-			void readAll(d, { events: true }, abort.signal);
+			void readAll(d, { events: true }, abort.signal).then(() => {
+				const teacher = d.job.peek()?.spec.teacher_id;
+				if (teacher?.startsWith('job_')) readJob(teacher, abort.signal).then(() => (teacherKnown.value = teacher), () => undefined); // it may be deleted
+			});
 		});
 		// the store reads the job again when its status changes
 		const stopJob = effect(() => {
@@ -104,6 +109,9 @@ function Head({ job }: { job: Job }) {
 							{labelOf(a)}
 						</button>
 					))}
+					<a class="button" href={`/new?from=${job.id}`}>
+						Clone
+					</a>
 				</div>
 			</div>
 			<p class="ids">
@@ -147,7 +155,7 @@ function Head({ job }: { job: Job }) {
 				{s.teacher_id ? (
 					<div class="of-teacher">
 						<dt>Teacher</dt>
-						<dd>{s.teacher_id.startsWith('job_') ? <a href={`/jobs/${s.teacher_id}`}>{f.shortId(s.teacher_id)}</a> : <span title={s.teacher_id}>{f.short(s.teacher_id)}</span>}</dd>
+						<dd>{s.teacher_id.startsWith('job_') ? <a href={`/jobs/${s.teacher_id}`}>{modelName(s.teacher_id)}</a> : <span title={s.teacher_id}>{f.short(s.teacher_id)}</span>}</dd>
 					</div>
 				) : null}
 				{s.teacher_id ? (
@@ -259,7 +267,7 @@ function Curves({ job, d }: { job: Job; d: JobData }) {
 		const raw = stepLine(steps, total, (s) => s.loss);
 		const lines: PlotLine[] = [
 			{ label: 'training, each step', colour: 'student', width: 1, faint: true, x: raw.x, y: raw.y },
-			{ label: 'training', colour: 'student', width: 2, x: raw.x, y: smooth(raw.y, 0.9) },
+			{ label: 'training', colour: 'student', width: 2, x: raw.x, y: smooth(raw.y, Math.round(raw.y.length / 60)) },
 			{ label: 'validation', colour: 'ink', width: 2, points: true, ...epochLine(epochs, (e) => e.eval_loss) },
 		];
 		if (parts.value) {

@@ -106,6 +106,9 @@ export function Jobs() {
 		<>
 			<div class="headline">
 				<h1>Jobs</h1>
+				<a class="button primary" href="/new">
+					New job
+				</a>
 			</div>
 			{failure.value && !p ? <Failure what={failure.value} retry={read} /> : null}
 			{p && p.rows.length === 0 && !filtered && onFirstPage() ? (
@@ -324,6 +327,11 @@ function Bulk({ page }: { page: Page }) {
 					</button>
 				);
 			})}
+			{jobs.length > 1 && jobs.length <= 8 ? (
+				<a class="button" href={`/compare?jobs=${jobs.map((j) => j.id).join(',')}`}>
+					Compare
+				</a>
+			) : null}
 			<button type="button" class="quiet" onClick={() => (selected.value = new Set())}>
 				Clear selection
 			</button>
@@ -376,7 +384,7 @@ function Empty() {
 		<section class="empty">
 			<h2>Nothing has been distilled here yet</h2>
 			<p>
-				A job takes a teacher, a student and a data set. Its epochs show up here as they end. Send the first with curl:
+				A job takes a teacher, a student and a data set. Its epochs show up here as they end. Send the first with curl, or <a href="/new">fill in a form</a> that checks it as you type.
 			</p>
 			<Code text={curl} label="A first job with curl" />
 		</section>

@@ -5,7 +5,7 @@ import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Job, JobStatus } from '../api';
 import * as f from '../format';
-import { now } from '../store';
+import { jobOf, now } from '../store';
 
 /** Each status has a shape of its own, so that it is told without colour too. */
 const MARKS: Record<JobStatus, JSX.Element> = {
@@ -61,13 +61,19 @@ export const Progress = ({ job }: { job: Job }) => {
 	);
 };
 
+/** A model by the name that people gave it: of a job that is known here, its title. */
+export function modelName(ref: string): string {
+	const job = ref.startsWith('job_') ? jobOf(ref) : undefined;
+	return job ? f.title(job.value) : f.short(ref);
+}
+
 /** Teacher → student, each in its colour everywhere on the site. */
 export const Models = ({ spec }: { spec: Job['spec'] }) => (
 	<span class="models">
 		{spec.teacher_id ? (
 			<>
 				<span class="of-teacher" title={spec.teacher_id}>
-					{f.short(spec.teacher_id)}
+					{modelName(spec.teacher_id)}
 				</span>
 				<span class="arrow" aria-label="teaches">
 					→
@@ -75,7 +81,7 @@ export const Models = ({ spec }: { spec: Job['spec'] }) => (
 			</>
 		) : null}
 		<span class="of-student" title={spec.student_id}>
-			{f.short(spec.student_id)}
+			{modelName(spec.student_id)}
 		</span>
 	</span>
 );

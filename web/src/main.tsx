@@ -4,13 +4,12 @@ import 'uplot/dist/uPlot.min.css';
 import './style.css';
 import { render } from 'preact';
 import { lazy, Suspense } from 'preact/compat';
-import { useEffect } from 'preact/hooks';
 import * as f from './format';
 import { Jobs } from './pages/jobs';
 import { onLinkClick, place } from './router';
 import { now } from './store';
 import { link, retryNow } from './stream';
-import { Confirm, learnActions } from './ui/actions';
+import { Confirm } from './ui/actions';
 import { Messages } from './ui/parts';
 import { applyTheme, nextTheme, theme } from './ui/theme';
 
@@ -65,7 +64,6 @@ function Lost() {
 
 function App() {
 	const path = place.value.path;
-	useEffect(learnActions, []);
 	const page =
 		path === '/' || path === '/jobs' ? <Jobs />
 		: path.startsWith('/jobs/') ? <JobPage />

@@ -34,6 +34,7 @@ export function reduce(job: Job, e: Event): Job {
 	return {
 		...job,
 		status,
+		actions: [], // until the job is read again, in a moment
 		phase: isFinal(status) ? null : job.phase,
 		attempt: e.attempt,
 		updated_at: e.created_at,

@@ -11,7 +11,7 @@ import { place } from '../router';
 import { jobOf, readJob } from '../store';
 import { follow, listen, resync } from '../stream';
 import { actionsFor, labelOf, start } from '../ui/actions';
-import { Copy, Failure, modelName, phaseWords, Progress, StatusMark, TabLinks, Tags, When, Scroll } from '../ui/parts';
+import { Copy, Failure, modelName, phaseWords, Progress, StatusMark, TabLinks, Tags, Waiting, When, Scroll } from '../ui/parts';
 import { Checkpoints } from './job_checkpoints';
 import { Classes } from './job_classes';
 import { Events, History, Log, Spec } from './job_record';
@@ -97,7 +97,7 @@ const Gone = () => (
 
 function Head({ job }: { job: Job }) {
 	const busy = !isFinal(job.status) && job.status !== 'queued' && job.status !== 'paused';
-	const actions = actionsFor(job.status);
+	const actions = actionsFor(job);
 	const s = job.spec;
 	return (
 		<section class="job-head">
@@ -134,6 +134,11 @@ function Head({ job }: { job: Job }) {
 						</span>
 					</p>
 				</div>
+			) : null}
+			{job.waiting ? (
+				<p class="warning">
+					<Waiting job={job} />
+				</p>
 			) : null}
 			{job.error ? (
 				<div class="failure">
@@ -239,16 +244,18 @@ function Readouts({ job, d }: { job: Job; d: JobData }) {
 
 const parts = signal(true); // whether CE and KL are drawn beside their sum
 
+/** Where a later attempt began: at the step that it went on from, or at 0. */
 function attempts(events: Event[], steps: Step[], totalEpochs: number): Mark[] {
-	const marks: Mark[] = [];
-	for (const e of [...events].reverse()) {
-		if (e.type !== 'run.started' || e.attempt < 2) continue;
-		const first = steps.find((s) => s.attempt === e.attempt);
-		const from = typeof e.data.resumed_step === 'number' ? e.data.resumed_step : first ? first.step - 1 : null;
-		if (from === null || !first) continue;
-		marks.push({ x: epochAt(from, first.total_steps, totalEpochs), label: `attempt ${e.attempt}`, colour: 'muted' });
-	}
-	return marks;
+	const total = steps[0]?.total_steps ?? 0;
+	if (total === 0) return [];
+	return [...events]
+		.reverse()
+		.filter((e) => e.type === 'run.started' && e.attempt > 1)
+		.map((e) => {
+			const resumed = events.find((x) => x.type === 'run.resumed' && x.attempt === e.attempt);
+			const from = typeof resumed?.data.from_step === 'number' ? resumed.data.from_step : 0;
+			return { x: epochAt(from, total, totalEpochs), label: `attempt ${e.attempt}${resumed ? '' : ', from the start'}`, colour: 'muted' };
+		});
 }
 
 function Curves({ job, d }: { job: Job; d: JobData }) {

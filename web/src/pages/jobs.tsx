@@ -7,8 +7,8 @@ import * as f from '../format';
 import { go, place, withQuery } from '../router';
 import { keep } from '../store';
 import { follow, listen, resync } from '../stream';
-import { applies, canDo, labelOf, start, type Action } from '../ui/actions';
-import { Code, Failure, Models, phaseWords, Progress, StatusMark, Tags, When } from '../ui/parts';
+import { applies, labelOf, start, type Action } from '../ui/actions';
+import { Code, Failure, Models, phaseWords, Progress, StatusMark, Tags, Waiting, When } from '../ui/parts';
 
 const PAGE = 50;
 
@@ -184,7 +184,7 @@ function Filters() {
 	);
 }
 
-const BULK: Action[] = ['cancel', 'retry', 'delete'];
+const BULK: Action[] = ['pause', 'resume', 'cancel', 'retry', 'delete'];
 
 function Table({ page }: { page: Page }) {
 	const body = useRef<HTMLTableSectionElement>(null);
@@ -281,6 +281,10 @@ function Row({ job: s, tabIndex, chosen, choose, onFocus }: { job: Signal<Job>; 
 						</small>
 						<Progress job={job} />
 					</>
+				) : job.waiting ? (
+					<small>
+						<Waiting job={job} />
+					</small>
 				) : job.error ? (
 					<small class="reason">{job.error.reason.replace(/_/g, ' ')}</small>
 				) : null}
@@ -319,8 +323,9 @@ function Bulk({ page }: { page: Page }) {
 	return (
 		<div class="bulk" role="toolbar" aria-label="Selected jobs">
 			<span role="status">{f.plural(jobs.length, 'job')} selected</span>
-			{BULK.filter(canDo).map((a) => {
-				const n = jobs.filter((j) => applies(a, j.status)).length;
+			{BULK.map((a) => {
+				const n = jobs.filter((j) => applies(a, j)).length;
+				if (n === 0 && (a === 'pause' || a === 'resume')) return null;
 				return (
 					<button key={a} type="button" disabled={n === 0} class={a === 'delete' ? 'danger' : ''} onClick={() => start(a, jobs, clear)}>
 						{labelOf(a)} {n > 0 && n < jobs.length ? n : ''}

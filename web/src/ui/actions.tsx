@@ -1,47 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 // What can be done to jobs, to one or to many at once, and the question that comes first where something is lost.
 import { signal } from '@preact/signals';
-import { call, get, isFinal, words, type Job, type JobStatus } from '../api';
+import { call, words, type Job } from '../api';
 import * as f from '../format';
 import { readJob } from '../store';
 import { Dialog, say } from './parts';
 
 export type Action = 'pause' | 'resume' | 'cancel' | 'retry' | 'delete';
 
-const RULES: Record<Action, { label: string; from: (s: JobStatus) => boolean; ask: boolean; done: string; warning: string }> = {
-	pause: { label: 'Pause', from: (s) => s === 'running' || s === 'queued', ask: false, done: 'pausing', warning: '' },
-	resume: { label: 'Resume', from: (s) => s === 'paused', ask: false, done: 'resumed', warning: '' },
-	cancel: {
-		label: 'Cancel',
-		from: (s) => !isFinal(s) && s !== 'cancelling',
-		ask: true,
-		done: 'cancelled',
-		warning: 'A running worker is stopped. Checkpoints written so far stay.',
-	},
-	retry: { label: 'Retry', from: (s) => s === 'failed' || s === 'cancelled', ask: false, done: 'queued again', warning: '' },
-	delete: { label: 'Delete', from: () => true, ask: true, done: 'deleted', warning: 'Its events, epochs, log and checkpoints go with it. This cannot be undone.' },
+const RULES: Record<Action, { label: string; ask: boolean; done: string; warning: string }> = {
+	pause: { label: 'Pause', ask: false, done: 'pausing', warning: '' },
+	resume: { label: 'Resume', ask: false, done: 'resumed', warning: '' },
+	retry: { label: 'Retry', ask: false, done: 'queued again', warning: '' },
+	cancel: { label: 'Cancel', ask: true, done: 'cancelled', warning: 'A running worker is stopped. Checkpoints written so far stay.' },
+	delete: { label: 'Delete', ask: true, done: 'deleted', warning: 'Its events, epochs, log and checkpoints go with it. This cannot be undone.' },
 };
 
-/** Which of the actions this server has: later versions add some. */
-const available = signal<Set<Action>>(new Set(['cancel', 'delete']));
-let asked = false;
-
-export function learnActions(): void {
-	if (asked) return;
-	asked = true;
-	get<{ paths: Record<string, unknown> }>('/openapi.json').then(
-		(api) => {
-			const all = (Object.keys(RULES) as Action[]).filter((a) => a === 'delete' || `/v1/jobs/{job_id}/${a}` in api.paths);
-			available.value = new Set(all);
-		},
-		() => (asked = false),
-	);
-}
-
-export const actionsFor = (status: JobStatus): Action[] => (Object.keys(RULES) as Action[]).filter((a) => available.value.has(a) && RULES[a].from(status));
-export const canDo = (action: Action): boolean => available.value.has(action);
+/** What the server says is possible now, in our order. */
+export const actionsFor = (job: Job): Action[] => (Object.keys(RULES) as Action[]).filter((a) => job.actions.includes(a));
 export const labelOf = (action: Action): string => RULES[action].label;
-export const applies = (action: Action, status: JobStatus): boolean => RULES[action].from(status);
+export const applies = (action: Action, job: Job): boolean => job.actions.includes(action);
 
 interface Question {
 	action: Action;
@@ -75,9 +53,9 @@ async function perform({ action, jobs, then }: Question): Promise<void> {
 	then?.();
 }
 
-/** Does it to those jobs whose state allows it, after asking where something is lost. */
+/** Does it to those jobs that allow it, after asking where something is lost. */
 export function start(action: Action, jobs: Job[], then?: () => void): void {
-	const fitting = jobs.filter((j) => RULES[action].from(j.status));
+	const fitting = jobs.filter((j) => applies(action, j));
 	if (fitting.length === 0) return;
 	const q = { action, jobs: fitting, then };
 	if (RULES[action].ask) question.value = q;

@@ -52,6 +52,16 @@ export function When({ at, empty = f.NONE }: { at: string | null | undefined; em
 	);
 }
 
+/** What a queued or paused job waits for by itself. */
+export function Waiting({ job }: { job: Job }) {
+	const w = job.waiting;
+	if (!w) return null;
+	const why = w.reason.replace(/_/g, ' ');
+	if (w.needs_bytes !== null) return <>{`${why}: goes on when ${f.bytes(w.needs_bytes)} are free`}</>;
+	const left = w.until ? (Date.parse(w.until) - now.value) / 1000 : 0;
+	return <>{`${why}: tries again ${left > 1 ? `in ${f.duration(Math.ceil(left))}` : 'now'}`}</>;
+}
+
 export const Progress = ({ job }: { job: Job }) => {
 	const p = job.progress.percent;
 	return (

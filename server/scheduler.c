@@ -43,28 +43,26 @@ struct start {
 	struct rt_run_row row;
 };
 
-/* The running time that is left, for the worker too, which counts its own. */
-static int limit_time(struct start *s, struct rt_err *err)
+/* The running time that is left. The worker counts by itself, from what its state says of earlier attempts. */
+static void limit_time(struct start *s)
 {
 	s->left_ms = -1;
 	if (s->spec.max_runtime_s <= 0 || s->spec.max_runtime_s >= INT64_MAX / 1000)
-		return 0;
+		return;
 	s->left_ms = s->spec.max_runtime_s * 1000 - s->job.ran_ms;
 	if (s->left_ms < 0)
 		s->left_ms = 0;
-	if (json_object_set_new(s->worker_spec, "max_runtime_s", json_integer(s->left_ms / 1000 + 1)) < 0)
-		return rt_fail(err, RT_NO_MEMORY, "no memory to start the job");
-	return 0;
 }
 
-static bool has_files(const char *path)
+/* A state is a file state-…; what is still being written has another name. */
+static bool has_state(const char *path)
 {
 	DIR *dir = path ? opendir(path) : NULL;
 	struct dirent *entry;
 	bool found = false;
 
 	while (dir && !found && (entry = readdir(dir)))
-		found = strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+		found = strncmp(entry->d_name, "state-", 6) == 0;
 	if (dir)
 		closedir(dir);
 	return found;
@@ -81,7 +79,7 @@ static void look_for_state(void *arg, const struct rt_run_row *run)
 	struct resume *r = arg;
 	char *path = rt_scheduler_path(r->sch, run->id, "resume");
 
-	if (has_files(path)) {
+	if (has_state(path)) {
 		snprintf(r->s->resume_from, sizeof r->s->resume_from, "%s", run->id);
 		r->s->resume_attempt = run->attempt;
 	}
@@ -111,9 +109,9 @@ static int prepare(struct rt_scheduler *sch, const char *job_id, struct start *s
 	rt_resolved_release(&resolved);
 	if (!s->worker_spec)
 		return rt_fail(err, RT_NO_MEMORY, "no memory to start the job");
-	if (limit_time(s, err) < 0 ||
-	    (s->job.attempt > 0 &&
-	     rt_store_runs_list(sch->jobs->store, job_id, look_for_state, &resume, err) < 0))
+	limit_time(s);
+	if (s->job.attempt > 0 &&
+	    rt_store_runs_list(sch->jobs->store, job_id, look_for_state, &resume, err) < 0)
 		return -1;
 	randombytes_buf(random, sizeof random);
 	sodium_bin2hex(s->token, sizeof s->token, random, sizeof random);

@@ -407,7 +407,8 @@ static int conclude_lost(struct rt_scheduler *sch, const struct rt_job *job, con
 	struct rt_ending e = { .end = RT_RUN_GOES_ON,
 			       .exit_status = run ? run->process.exit_status : -1,
 			       .exit_signal = run ? run->process.exit_signal : -1,
-			       .was_away = !run };
+			       .was_away = !run,
+			       .adopted = run && run->adopted };
 	json_t *lost;
 	int rc;
 
@@ -417,7 +418,7 @@ static int conclude_lost(struct rt_scheduler *sch, const struct rt_job *job, con
 		e.message = run->why;
 		return conclude(sch, job, run, &e, NULL, NULL, err);
 	}
-	if (e.exit_signal == SIGKILL)
+	if (e.exit_signal == SIGKILL || e.adopted)
 		e.oom = rt_oom_judge(&sch->oom, &run->oom, run->process.pid);
 	if (e.exit_status > 0) {
 		rt_disk_look(sch->disk);

@@ -48,7 +48,7 @@ static const char *tell_lost(const struct rt_ending *e, char *out, size_t size)
 		snprintf(out, size, "%s", e->why);
 		return "worker_lost";
 	}
-	if (e->exit_signal == SIGKILL && e->oom == RT_OOM_SURE && !e->grace_over) {
+	if ((e->exit_signal == SIGKILL || e->adopted) && e->oom == RT_OOM_SURE && !e->grace_over) {
 		snprintf(out, size,
 			 "the kernel killed the worker because memory ran short (its log names the process)");
 		return "out_of_memory";
@@ -68,7 +68,9 @@ static const char *tell_lost(const struct rt_ending *e, char *out, size_t size)
 			 (int)e->exit_status);
 	else
 		snprintf(out, size, "the worker went away%s; how is not known",
-			 e->was_away ? " while no server looked" : "");
+			 e->was_away  ? " while no server looked"
+			 : e->adopted ? ", and an earlier server had started it"
+				      : "");
 	return "worker_lost";
 }
 

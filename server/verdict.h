@@ -46,7 +46,8 @@ struct rt_ending {
 	const char *reason, *message;	  /* of RT_RUN_FAILED; message of any */
 	int64_t exit_status, exit_signal; /* without a word: -1 when not known */
 	bool was_away;			  /* without a word: it happened while no server looked */
-	bool grace_over;		  /* it did not stop in time and was killed by us */
+	bool adopted;	 /* an earlier server started it, so the kernel tells us nothing of its end */
+	bool grace_over; /* it did not stop in time and was killed by us */
 	enum rt_oom oom;
 	int64_t restarts, max_restarts;
 	int64_t delay_s; /* before the first restart; doubles with each */

@@ -90,11 +90,11 @@ class Run:
         os.makedirs(folder, exist_ok=True)
         with open(os.path.join(folder, "new"), "w", encoding="utf-8") as file:
             json.dump({"epoch": self.epoch, "step": self.step, "at": at, "best": self.best, "checkpoints": self.checkpoints}, file)
-        os.rename(file.name, os.path.join(folder, "state.json"))
+        os.rename(file.name, os.path.join(folder, "state-1"))
 
     def restore(self):
         try:
-            with open(os.path.join(self.resume_from, "resume", "state.json"), encoding="utf-8") as file:
+            with open(os.path.join(self.resume_from, "resume", "state-1"), encoding="utf-8") as file:
                 state = json.load(file)
         except (OSError, ValueError):
             self.tell("log", level="warn", message="there is no saved state; starting from the beginning")

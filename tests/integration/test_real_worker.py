@@ -3,8 +3,10 @@
 user hears when the files are not what they should be. On the example's models; nothing else is needed."""
 import io
 import json
+import os
 import random
 import shutil
+import signal
 import subprocess
 import tarfile
 
@@ -188,3 +190,60 @@ def test_deleted_while_it_runs(place):
                 break
     place.client.get("/v1/jobs/" + job["id"], 404)
     place.client.get("/readyz")
+
+
+# ---- a job that is disturbed ends as one that is not ----
+
+def kill_worker(place, job, attempt):
+    started = place.client.follow(job["id"], lambda e: e["type"] == "run.started" and e["attempt"] == attempt)[-1]
+    os.kill(started["data"]["pid"], signal.SIGKILL)
+
+
+def pause(place, job, attempt):
+    place.client.post(f"/v1/jobs/{job['id']}/pause", status=202)
+    place.client.wait(job["id"], "job.paused")
+    place.client.post(f"/v1/jobs/{job['id']}/resume")
+
+
+def restart_server(place, job, attempt):
+    place.stop()
+    place.start()
+
+
+def kill_server(place, job, attempt):
+    place.kill()
+    place.start(place.client.port)
+
+
+DISTURBANCES = [("worker killed", kill_worker), ("paused", pause), ("server stopped", restart_server), ("server killed", kill_server),
+                ("worker killed again", kill_worker)]
+
+
+def result(place, job):
+    epochs = place.client.get(f"/v1/jobs/{job['id']}/epochs").json["data"]
+    best = place.client.get(place.client.get(f"/v1/jobs/{job['id']}/checkpoints/best", 307).headers["location"]).json
+    timing = ("seconds", "eta_s", "samples_per_s", "job_id", "attempt", "event_seq", "created_at")
+    return ([{k: v for k, v in e.items() if k not in timing} for e in epochs],
+            {f["name"]: f["sha256"] for f in best["files"] if f["name"] in ("model.safetensors", "config.json")}, best["epoch"])
+
+
+def test_a_disturbed_job_ends_bit_by_bit_as_an_undisturbed_one(place, teacher):
+    spec = spec_of(place, teacher_id=teacher["id"], student_id=str(place.models / "student"), alpha=0.5, temperature=4, epochs=40,
+                   checkpoint_interval_s=1)
+    undisturbed = place.client.finish(place.client.submit(spec)["id"])
+    assert undisturbed["status"] == "succeeded" and undisturbed["attempt"] == 1
+    job = place.client.submit(spec)
+    attempt = 1
+    for i, (name, disturb) in enumerate(DISTURBANCES):
+        epoch = 3 * (i + 1)
+        place.client.follow(job["id"], lambda e: e["type"] == "epoch.completed" and e["data"]["epoch"] == epoch)
+        disturb(place, job, attempt)
+        attempt += disturb is not kill_server
+    done = place.client.finish(job["id"])
+    assert done["status"] == "succeeded", done["error"]
+    assert done["attempt"] == 5 and done["restarts"] <= 2, done["status_history"]
+    assert result(place, job) == result(place, undisturbed)
+    events = place.client.get(f"/v1/jobs/{job['id']}/events?limit=1000&progress=false").json["data"]
+    counted = [e["data"]["epoch"] for e in events if e["type"] == "epoch.completed" and not e["superseded"]]
+    assert counted == list(range(1, 41))
+    assert [e["attempt"] for e in events if e["type"] == "run.resumed"] == [2, 3, 4, 5]

@@ -302,6 +302,9 @@ def selection(rng, lines, size):
     kinds = ["BPE", "WordPiece", "Unigram", "BPE", "WordLevel", "BPE"]
     for i, pre in enumerate(pres):
         yield build(rng, lines, None, size, kinds[i % len(kinds)], norms[i % len(norms)] if i % 3 else None, pre)
+    for pattern in REGEXES:
+        if "&&" not in pattern:  # we refuse it
+            yield build(rng, lines, None, size // 2, "WordLevel", None, p.Split(Regex(pattern), "isolated"))
     for i, norm in enumerate(norms):
         yield build(rng, lines, None, size, kinds[i % len(kinds)], norm, p.WhitespaceSplit() if i % 2 else None)
 
@@ -311,7 +314,7 @@ def main():
     a.add_argument("--texts", required=True)
     a.add_argument("--out", required=True)
     a.add_argument("--random", type=int, default=0)
-    a.add_argument("--cases", type=int, default=6)
+    a.add_argument("--cases", type=int, default=5)
     a.add_argument("--size", type=int, default=60)
     a.add_argument("--seed", type=int, default=1)
     a.add_argument("--charsmap", help="a SentencePiece model's precompiled_charsmap, base64")

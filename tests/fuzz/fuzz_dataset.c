@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A dataset's file: the first byte picks the format (c CSV, t TSV, l JSON Lines, others JSON) and, in its case, whether
+/* A dataset's file: the first byte picks the format (c CSV, t TSV, l JSON Lines, f a folder, others JSON) and, in its case, whether
  * class names come from outside. */
 #include <stdint.h>
 
@@ -48,33 +48,68 @@ static void check(const struct rt_dataset *ds)
 	free(st.label_rows);
 }
 
+/* A file's place in the folder; of no bytes: it is not there. */
+static void put_file(const char *name, const uint8_t *bytes, size_t n)
+{
+	char path[160];
+
+	snprintf(path, sizeof path, "%s/%s", get_fuzz_dir(), name);
+	if (n > 0)
+		write_fuzz_file(name, bytes, n);
+	else
+		unlink(path);
+}
+
+/* The folder's files, one behind the other with a byte 0xFF between them, which no text holds. */
+static void put_folder(const uint8_t *data, size_t size)
+{
+	static const char *const names[] = { "labels.txt", "labels.json", "train.csv", "dev.jsonl",
+					     "test.json" };
+	const uint8_t *end = data + size;
+
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		const uint8_t *stop = data < end ? memchr(data, 0xFF, (size_t)(end - data)) : NULL;
+
+		put_file(names[i], data, (size_t)((stop ? stop : end) - data));
+		data = stop ? stop + 1 : end;
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const char *const classes[] = { "x", "y", "oos" };
 	struct rt_dataset_options o = { .validation_optional = true };
 	struct rt_err err = RT_ERR_INIT;
 	struct rt_dataset *ds;
-	const char *end;
 	char name[16], path[128];
+	int kind;
 
 	if (size == 0)
 		return 0;
-	end = (data[0] | 0x20) == 'c'	? "csv"
-	      : (data[0] | 0x20) == 't' ? "tsv"
-	      : (data[0] | 0x20) == 'l' ? "jsonl"
-					: "json";
+	kind = data[0] | 0x20;
 	if (data[0] >= 'A' && data[0] <= 'Z') {
 		o.class_names = classes;
 		o.class_name_count = 3;
 	}
-	snprintf(name, sizeof name, "data.%s", end);
-	write_fuzz_file(name, data + 1, size - 1);
-	snprintf(path, sizeof path, "%s/%s", get_fuzz_dir(), name);
+	if (kind == 'f') {
+		put_folder(data + 1, size - 1);
+		snprintf(path, sizeof path, "%s", get_fuzz_dir());
+	} else {
+		snprintf(name, sizeof name, "data.%s",
+			 kind == 'c'   ? "csv"
+			 : kind == 't' ? "tsv"
+			 : kind == 'l' ? "jsonl"
+				       : "json");
+		write_fuzz_file(name, data + 1, size - 1);
+		snprintf(path, sizeof path, "%s/%s", get_fuzz_dir(), name);
+	}
 	if (rt_dataset_open(path, &o, &ds, &err) < 0) {
 		check_refusal(&err);
-		return 0;
+	} else {
+		check(ds);
+		rt_dataset_close(ds);
 	}
-	check(ds);
-	rt_dataset_close(ds);
+	if (kind != 'f')
+		put_file(name, NULL, 0); /* not there when the folder is the data set */
 	return 0;
 }

@@ -15,7 +15,10 @@ struct rt_remembered {
 	uint32_t len, n;
 	struct rt_sub subs[]; /* then the word's bytes */
 };
-enum { MEMORY_SLOTS = 1 << 16, MEMORY_PROBES = 4, WORD_MAX = 128, SUBS_MAX = 48 };
+#ifndef RT_WORD_MEMORY_BITS /* fuzzers open a tokenizer for each input and want less to clear */
+#define RT_WORD_MEMORY_BITS 16
+#endif
+enum { MEMORY_SLOTS = 1 << RT_WORD_MEMORY_BITS, MEMORY_PROBES = 4, WORD_MAX = 128, SUBS_MAX = 48 };
 
 void rt_subs_add(struct rt_subs *s, int32_t id, int32_t entry, size_t first, size_t end)
 {

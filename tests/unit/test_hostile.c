@@ -339,10 +339,13 @@ static void long_and_deep_files_take_seconds(void **state)
 			",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFD\"}"),
 		  ",{\"type\":\"NFD\"}", 999, "]}}", "the normalizer has 1001 parts", 0, 16 },
 		{ "tokenizer: a thousand special tokens for each text", "f", open_tokenizer,
-		  BYTES("{" WORDLEVEL ",\"post_processor\":{\"type\":\"Sequence\",\"processors\":["
-			"{\"type\":\"RobertaProcessing\",\"sep\":[\"u\",0],\"cls\":[\"u\",0]}"),
-		  ",{\"type\":\"RobertaProcessing\",\"sep\":[\"u\",0],\"cls\":[\"u\",0]}", 199, "]}}",
-		  "adds 1200 special tokens", 0, 16 },
+		  BYTES("{" WORDLEVEL ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"special_"
+				      "tokens\":{\"x\":{\"id\":\"x\","
+			"\"ids\":[" EIGHT(EIGHT("1,")) "1],\"tokens\":[" EIGHT(
+				EIGHT("\"x\",")) "\"x\"]}},"
+						 "\"pair\":[],\"single\":[{\"Sequence\":{\"id\":\"A\"}}"),
+		  ",{\"SpecialToken\":{\"id\":\"x\",\"type_id\":0}}", 20, "]}}", "adds 1300 special tokens",
+		  0, 16 },
 		{ "tokenizer: a short pattern that is a long one for PCRE2", "f", open_tokenizer,
 		  BYTES("{" WORDLEVEL
 			",\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":"

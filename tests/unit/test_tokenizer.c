@@ -58,6 +58,11 @@ static void bad_files_are_refused_by_name(void **state)
 		  "\"A\"},"
 		  "\"SpecialToken\":{\"id\":\"u\"}}],\"pair\":[],\"special_tokens\":{}}," WORDS "}",
 		  RT_INVALID, "must be a Sequence or a SpecialToken" },
+		{ "special tokens from two post-processors",
+		  "{\"post_processor\":{\"type\":\"Sequence\",\"processors\":["
+		  "{\"type\":\"BertProcessing\",\"sep\":[\"a\",1],\"cls\":[\"b\",2]},"
+		  "{\"type\":\"RobertaProcessing\",\"sep\":[\"a\",1],\"cls\":[\"b\",2]}]}," WORDS "}",
+		  RT_UNSUPPORTED, "special tokens are added twice" },
 		{ "unknown model", "{\"model\":{\"type\":\"M\",\"vocab\":{}}}", RT_UNSUPPORTED,
 		  "unknown model 'M'" },
 		{ "wrong type", "{\"normalizer\":{\"type\":\"BertNormalizer\",\"lowercase\":1}," WORDS "}",

@@ -215,7 +215,7 @@ static int read_fields(struct rt_postprocessor *p, const json_t *json, int depth
 		return read_parts(p, json, depth, templates, err);
 	case BERT:
 	case ROBERTA:
-		if (*templates > 0)
+		if (++*templates > 1)
 			return rt_fail(err, RT_UNSUPPORTED,
 				       "special tokens are added twice, which is not supported");
 		if (read_special(json, "sep", &p->sep, err) < 0 ||
@@ -224,7 +224,8 @@ static int read_fields(struct rt_postprocessor *p, const json_t *json, int depth
 		break;
 	case TEMPLATE:
 		if (++*templates > 1)
-			return rt_fail(err, RT_UNSUPPORTED, "a template after a template is not supported");
+			return rt_fail(err, RT_UNSUPPORTED,
+				       "special tokens are added twice, which is not supported");
 		if (read_template(json, "single", false, &p->single, err) < 0 ||
 		    read_template(json, "pair", true, &p->pair, err) < 0)
 			return -1;

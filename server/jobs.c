@@ -356,15 +356,21 @@ int rt_jobs_take(struct rt_jobs *jobs, const char *job_id, const char *token_sha
 	return 0;
 }
 
-int rt_jobs_remove(struct rt_jobs *jobs, const char *job_id, struct rt_err *err)
+int rt_jobs_remove(struct rt_jobs *jobs, const char *job_id, const char *reason, struct rt_err *err)
 {
+	json_t *data = json_pack("{ss}", "reason", reason);
 	int rc;
 
-	if (rt_store_begin(jobs->store, err) < 0)
+	if (!data)
+		return rt_fail(err, RT_NO_MEMORY, "no memory for an event");
+	if (rt_store_begin(jobs->store, err) < 0) {
+		json_decref(data);
 		return -1;
+	}
 	rc = rt_store_job_delete(jobs->store, job_id, err);
 	if (rc == 0) /* followers of all jobs learn of it; the job's own events are gone */
-		rc = rt_jobs_tell(jobs, job_id, NULL, 0, "job.deleted", "info", "", NULL, err);
+		rc = rt_jobs_tell(jobs, job_id, NULL, 0, "job.deleted", "info", "", data, err);
+	json_decref(data);
 	if (rt_store_end(jobs->store, rc == 0, err) < 0)
 		return -1;
 	return rc;

@@ -86,7 +86,8 @@ enum rt_run_end {
 int rt_jobs_ingest(struct rt_jobs *jobs, struct rt_run_row *run, const struct rt_event *event,
 		   enum rt_run_end *ret_end, struct rt_err *err);
 
-/* Removes a job and all its rows. Its files are the caller's. */
-int rt_jobs_remove(struct rt_jobs *jobs, const char *job_id, struct rt_err *err);
+/* Removes a job and all its rows. Its files are the caller's. reason: "user", "keep_days" or "max_bytes", for those who follow
+ * all jobs. */
+int rt_jobs_remove(struct rt_jobs *jobs, const char *job_id, const char *reason, struct rt_err *err);
 
 #endif

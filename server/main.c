@@ -55,6 +55,16 @@ static int check(const struct rt_options *options)
 	return r.found > r.repaired;
 }
 
+static int prune(const struct rt_options *options)
+{
+	struct rt_err err = RT_ERR_INIT;
+
+	if (rt_retention_run(options->data, &options->retention, options->dry_run, &err) == 0)
+		return 0;
+	fprintf(stderr, "retortd: %s\n", err.msg);
+	return 1;
+}
+
 static int backup(const struct rt_options *options)
 {
 	struct rt_err err = RT_ERR_INIT;
@@ -91,6 +101,8 @@ int main(int argc, char **argv)
 	umask(077); /* specs, models and events are the owner's alone */
 	if (options.check)
 		return check(&options);
+	if (options.prune)
+		return prune(&options);
 	if (options.backup)
 		return backup(&options);
 	raise_descriptor_limit();

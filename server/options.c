@@ -8,6 +8,7 @@
 
 const char rt_options_help[] =
 	"usage: retortd --data DIR [OPTION...]\n"
+	"       retortd --data DIR --prune [--dry-run] [--keep-days N] [--max-bytes N]\n"
 	"       retortd --check DIR [--repair]\n"
 	"       retortd --backup DIR --to FILE\n"
 	"\n"
@@ -25,7 +26,13 @@ const char rt_options_help[] =
 	"  --restart-delay S   seconds before the job of a lost worker is started again; doubles each time "
 	"(5)\n"
 	"  --min-free-bytes N  start nothing while the disk has less room than this (268435456)\n"
+	"  --keep-days N       remove jobs N days after they finished (never)\n"
+	"  --max-bytes N       remove finished jobs, the oldest first, while all runs together take more (no "
+	"limit)\n"
 	"\n"
+	"  --prune             remove now what --keep-days and --max-bytes say, and end; no server may run "
+	"on the directory ...\n"
+	"  --dry-run           ... or only say what would go\n"
 	"  --check DIR         look whether a data directory is whole: database, folders, checksums; no "
 	"server may run on it\n"
 	"  --repair            with --check: remove what nobody owns, withdraw what is damaged\n"
@@ -73,6 +80,10 @@ int rt_options_parse(int argc, char **argv, struct rt_options *ret, struct rt_er
 		TIMEOUT,
 		DELAY,
 		MIN_FREE,
+		KEEP_DAYS,
+		MAX_BYTES,
+		PRUNE,
+		DRY_RUN,
 		CHECK,
 		REPAIR,
 		BACKUP,
@@ -91,6 +102,10 @@ int rt_options_parse(int argc, char **argv, struct rt_options *ret, struct rt_er
 		{ "worker-timeout", required_argument, NULL, TIMEOUT },
 		{ "restart-delay", required_argument, NULL, DELAY },
 		{ "min-free-bytes", required_argument, NULL, MIN_FREE },
+		{ "keep-days", required_argument, NULL, KEEP_DAYS },
+		{ "max-bytes", required_argument, NULL, MAX_BYTES },
+		{ "prune", no_argument, NULL, PRUNE },
+		{ "dry-run", no_argument, NULL, DRY_RUN },
 		{ "check", required_argument, NULL, CHECK },
 		{ "repair", no_argument, NULL, REPAIR },
 		{ "backup", required_argument, NULL, BACKUP },
@@ -105,7 +120,8 @@ int rt_options_parse(int argc, char **argv, struct rt_options *ret, struct rt_er
 				.stop_grace_s = 3600,
 				.worker_timeout_s = 60,
 				.restart_delay_s = 5,
-				.min_free_bytes = 256 << 20 };
+				.min_free_bytes = 256 << 20,
+				.retention = { .keep_days = -1, .max_bytes = -1 } };
 	int c;
 
 	opterr = 0;
@@ -148,6 +164,21 @@ int rt_options_parse(int argc, char **argv, struct rt_options *ret, struct rt_er
 				       err) < 0)
 				return -1;
 			break;
+		case KEEP_DAYS:
+			if (big_number("keep-days", optarg, 1, 36500, &o.retention.keep_days, err) < 0)
+				return -1;
+			break;
+		case MAX_BYTES:
+			if (big_number("max-bytes", optarg, 0, INT64_C(1) << 60, &o.retention.max_bytes,
+				       err) < 0)
+				return -1;
+			break;
+		case PRUNE:
+			o.prune = true;
+			break;
+		case DRY_RUN:
+			o.dry_run = true;
+			break;
 		case CHECK:
 			o.check = optarg;
 			break;
@@ -181,6 +212,11 @@ int rt_options_parse(int argc, char **argv, struct rt_options *ret, struct rt_er
 			       "--data, --check and --backup exclude each other (see --help)");
 	if (o.repair && !o.check)
 		return rt_fail(err, RT_INVALID, "--repair goes with --check DIR");
+	if (o.dry_run && !o.prune)
+		return rt_fail(err, RT_INVALID, "--dry-run goes with --prune");
+	if (o.prune && (!o.data || (o.retention.keep_days < 0 && o.retention.max_bytes < 0)))
+		return rt_fail(err, RT_INVALID,
+			       "--prune needs --data DIR, and --keep-days N or --max-bytes N");
 	if (!o.backup != !o.backup_to)
 		return rt_fail(err, RT_INVALID, "--backup DIR and --to FILE go together");
 	if (!o.data && !o.check && !o.backup && !o.help && !o.version)

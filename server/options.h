@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "server/resolve.h"
+#include "server/retention.h"
 
 struct rt_options {
 	const char *data;   /* all strings are argv's */
@@ -17,11 +18,13 @@ struct rt_options {
 	const char *models_roots[RT_ROOTS_MAX];
 	size_t models_root_count;
 	int slots;
-	int stop_grace_s;	/* between SIGTERM and SIGKILL for a worker, at most */
-	int restart_delay_s;	/* before a lost worker's job is started again, the first time */
-	int worker_timeout_s;	/* without a sign of life */
+	int stop_grace_s;     /* between SIGTERM and SIGKILL for a worker, at most */
+	int restart_delay_s;  /* before a lost worker's job is started again, the first time */
+	int worker_timeout_s; /* without a sign of life */
+	struct rt_retention_policy retention;
 	int64_t min_free_bytes; /* of the disk, below which nothing is started */
 	/* instead of serving: */
+	bool prune, dry_run;
 	const char *check; /* a data directory to look at */
 	bool repair;
 	const char *backup, *backup_to; /* a data directory, and where the copy of its store goes */

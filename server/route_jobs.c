@@ -446,7 +446,7 @@ int rt_route_job_delete(struct rt_req *req, struct rt_err *err)
 {
 	bool gone;
 
-	if (rt_scheduler_delete(&req->server->scheduler, req->params.value[0], &gone, err) < 0 ||
+	if (rt_scheduler_remove(&req->server->scheduler, req->params.value[0], "user", &gone, err) < 0 ||
 	    (gone ? rt_answer_empty(req, 204, err) : answer_job(req, 202, err)) < 0)
 		return -1;
 	return rt_answer_after_commit(req);

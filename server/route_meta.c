@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* /healthz, /readyz, /version, /openapi.json */
+/* /v1/retention, /healthz, /readyz, /version, /openapi.json */
 #include <microhttpd.h>
 #include <sqlite3.h>
 #include <uv.h>
@@ -24,6 +24,19 @@ int rt_route_healthz(struct rt_req *req, struct rt_err *err)
 	rt_buf_fmt(&body, ",\"low_bytes\":%lld,\"high_bytes\":%lld}}", (long long)disk->low_bytes,
 		   (long long)disk->high_bytes);
 	return rt_answer_json(req, 200, &body, err);
+}
+
+/* What would go now under the server's policy, or under another that the query gives. */
+int rt_route_retention(struct rt_req *req, struct rt_err *err)
+{
+	static const char *const known[] = { "keep_days", "max_bytes", NULL };
+	struct rt_retention_policy policy = req->server->pruner.policy;
+
+	if (rt_target_only(&req->target, known, err) < 0 ||
+	    rt_target_int(&req->target, "keep_days", 1, 36500, &policy.keep_days, err) < 0 ||
+	    rt_target_int(&req->target, "max_bytes", 0, INT64_C(1) << 60, &policy.max_bytes, err) < 0)
+		return -1;
+	return rt_pruner_answer(&req->server->pruner, req, &policy, err);
 }
 
 int rt_route_readyz(struct rt_req *req, struct rt_err *err)

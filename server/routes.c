@@ -32,6 +32,8 @@ const struct rt_route rt_routes[] = {
 
 	{ "POST", "/v1/worker/runs/{}/events", rt_route_worker_events, RT_EVENTS_BODY_MAX, NULL },
 
+	{ "GET", "/v1/retention", rt_route_retention, 0, NULL },
+
 	{ "GET", "/healthz", rt_route_healthz, 0, NULL },
 	{ "GET", "/readyz", rt_route_readyz, 0, NULL },
 	{ "GET", "/version", rt_route_version, 0, NULL },

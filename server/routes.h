@@ -39,6 +39,7 @@ int rt_route_model_soft_labels(struct rt_req *req, struct rt_err *err);
 
 int rt_route_worker_events(struct rt_req *req, struct rt_err *err);
 
+int rt_route_retention(struct rt_req *req, struct rt_err *err);
 int rt_route_healthz(struct rt_req *req, struct rt_err *err);
 int rt_route_readyz(struct rt_req *req, struct rt_err *err);
 int rt_route_version(struct rt_req *req, struct rt_err *err);

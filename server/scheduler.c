@@ -420,7 +420,8 @@ int rt_scheduler_retry(struct rt_scheduler *sch, const char *job_id, enum rt_job
 	return 0;
 }
 
-int rt_scheduler_delete(struct rt_scheduler *sch, const char *job_id, bool *ret_gone, struct rt_err *err)
+int rt_scheduler_remove(struct rt_scheduler *sch, const char *job_id, const char *reason, bool *ret_gone,
+			struct rt_err *err)
 {
 	struct rt_run *run = rt_run_find_by_job(sch, job_id);
 	enum rt_job_status status;
@@ -435,7 +436,7 @@ int rt_scheduler_delete(struct rt_scheduler *sch, const char *job_id, bool *ret_
 		rt_process_signal(&run->process,
 				  SIGKILL); /* it has said its last word and has nothing left to do */
 	if (!run || run->settling || final) {
-		if (rt_runs_remove_job(sch, job_id, err) < 0)
+		if (rt_runs_remove_job(sch, job_id, reason, err) < 0)
 			return -1;
 		*ret_gone = true;
 		return 0;

@@ -54,7 +54,8 @@ int rt_scheduler_resume(struct rt_scheduler *sch, const char *job_id, enum rt_jo
 int rt_scheduler_retry(struct rt_scheduler *sch, const char *job_id, enum rt_job_status *ret,
 		       struct rt_err *err);
 /* Removes the job with its files: now (*ret_gone), or when its worker has stopped. */
-int rt_scheduler_delete(struct rt_scheduler *sch, const char *job_id, bool *ret_gone, struct rt_err *err);
+int rt_scheduler_remove(struct rt_scheduler *sch, const char *job_id, const char *reason, bool *ret_gone,
+			struct rt_err *err);
 
 /* Tells all workers to save their state and stop; the jobs are queued again. Again: kills them. */
 void rt_scheduler_stop(struct rt_scheduler *sch);

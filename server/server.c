@@ -106,6 +106,7 @@ static void finish(struct rt_server *s)
 	commit_and_answer(s);
 	rt_validator_stop(&s->validator);
 	rt_predictors_stop(&s->predictors);
+	rt_pruner_stop(&s->pruner);
 	rt_scheduler_release(&s->scheduler);
 	rt_streams_stop(&s->streams);
 	rt_http_stop(&s->http);
@@ -245,7 +246,8 @@ static int start_parts(struct rt_server *s, struct rt_err *err)
 	rt_dir_remove(s->validator.dir, NULL); /* what a server that died left there */
 	if (rt_streams_start(&s->streams, &s->loop, &s->http, s->store, err) < 0 ||
 	    rt_http_start(&s->http, s, rt_routes, s->options->listen, err) < 0 ||
-	    rt_runs_recover(&s->scheduler, err) < 0)
+	    rt_runs_recover(&s->scheduler, err) < 0 ||
+	    rt_pruner_start(&s->pruner, s, &s->options->retention, err) < 0)
 		return -1;
 	return rt_store_commit(s->store, err);
 }

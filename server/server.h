@@ -15,6 +15,7 @@
 #include "server/http.h"
 #include "server/jobs.h"
 #include "server/options.h"
+#include "server/retention.h"
 #include "server/predictor.h"
 #include "server/scheduler.h"
 #include "server/stream.h"
@@ -36,6 +37,7 @@ struct rt_server {
 	struct rt_streams streams;
 	struct rt_trash trash;
 	struct rt_disk disk;
+	struct rt_pruner pruner;
 	char *worker; /* the program */
 	uv_prepare_t prepare;
 	uv_check_t check;

@@ -231,11 +231,11 @@ static void remove_files_of(void *arg, const struct rt_run_row *run)
 	remove_files(arg, run->id, NULL);
 }
 
-int rt_runs_remove_job(struct rt_scheduler *sch, const char *job_id, struct rt_err *err)
+int rt_runs_remove_job(struct rt_scheduler *sch, const char *job_id, const char *reason, struct rt_err *err)
 {
 	if (rt_store_runs_list(sch->jobs->store, job_id, remove_files_of, sch, err) < 0)
 		return -1;
-	return rt_jobs_remove(sch->jobs, job_id, err);
+	return rt_jobs_remove(sch->jobs, job_id, reason, err);
 }
 
 struct thinning {
@@ -538,7 +538,7 @@ static int write_end(struct rt_scheduler *sch, const struct rt_run_row *row, con
 	if (is_under_way(job, row->id) && conclude_lost(sch, job, row->id, run, err) < 0)
 		return -1;
 	if (job->delete_wanted)
-		return rt_runs_remove_job(sch, row->job_id, err);
+		return rt_runs_remove_job(sch, row->job_id, "user", err);
 	if (job->status == RT_JOB_SUCCEEDED) { /* nothing goes on from here */
 		remove_files(sch, row->id, "resume");
 		return rt_runs_thin(sch, row->job_id, row->attempt, err);

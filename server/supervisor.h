@@ -60,7 +60,7 @@ void rt_runs_settle(struct rt_scheduler *sch, bool committed);
 void rt_runs_end_gone(struct rt_scheduler *sch);
 
 /* Removes the job with the files of all its runs once the turn is committed. */
-int rt_runs_remove_job(struct rt_scheduler *sch, const char *job_id, struct rt_err *err);
+int rt_runs_remove_job(struct rt_scheduler *sch, const char *job_id, const char *reason, struct rt_err *err);
 /* Removes what nobody will need from the folders of the job's runs before an attempt: saved states, and checkpoints unless a
  * row says that one lies there. Logs and journals stay. */
 int rt_runs_thin(struct rt_scheduler *sch, const char *job_id, int64_t before, struct rt_err *err);

@@ -287,3 +287,91 @@ def test_only_this_schema_is_looked_at(tmp_path):
     old_database(server, DUMPS[0])
     words = retortd("--check", server.data, status=1)
     assert "schema 1" in words and "start retortd" in words
+
+
+# ---- retention ----
+
+def aged(server, days_of):
+    db = open_db(server.data / "retort.db")
+    for job_id, days in days_of.items():
+        assert db.execute("UPDATE jobs SET finished_ms = finished_ms - ? WHERE id = ?", (days * 86400_000, job_id)).rowcount == 1
+    db.commit()
+    db.close()
+
+
+@pytest.fixture
+def old_jobs(tmp_path):
+    """A stopped server with jobs that finished 40, 30, 20 and 0 days ago; the oldest is the teacher of one that is paused."""
+    server = Server(tmp_path, slots=1)
+    client = server.start()
+    jobs = [client.finish(client.submit(server.spec("epoch"))["id"])["id"] for _ in range(4)]
+    blocker = client.submit(server.spec("hang"))
+    client.wait(blocker["id"], "run.started")
+    pupil = client.submit(server.spec("epoch", teacher_id=jobs[0]))
+    client.post(f"/v1/jobs/{pupil['id']}/pause")
+    client.request("DELETE", "/v1/jobs/" + blocker["id"])
+    server.stop()
+    aged(server, dict(zip(jobs, (40, 30, 20))))
+    yield server, jobs, pupil["id"]
+    server.stop()
+
+
+def folders(server):
+    return {p.name for p in (server.data / "runs").iterdir()}
+
+
+def test_what_would_go_is_told_and_stays(old_jobs):
+    server, jobs, _ = old_jobs
+    client = server.start()
+    before = folders(server)
+    plan = client.get("/v1/retention?keep_days=25").json
+    assert [(j["job_id"], j["reason"]) for j in plan["jobs"]] == [(jobs[1], "keep_days")] and plan["needed_jobs"] == 1
+    assert plan["freed_bytes"] == plan["jobs"][0]["bytes"] > 100_000 and plan["total_bytes"] > 3 * plan["freed_bytes"]
+    nothing = client.get("/v1/retention").json
+    assert nothing["jobs"] == [] and nothing["keep_days"] is None and nothing["max_bytes"] is None
+    limit = plan["total_bytes"] - plan["freed_bytes"] - 1
+    plan = client.get(f"/v1/retention?max_bytes={limit}").json
+    assert [(j["job_id"], j["reason"]) for j in plan["jobs"]] == [(jobs[1], "max_bytes"), (jobs[2], "max_bytes")]
+    client.get("/v1/retention?keep_days=0", 400)
+    client.get("/v1/retention?days=1", 400)
+    words = retortd("--data", server.data, "--prune", "--dry-run", "--keep-days", 25)  # while the server runs
+    assert jobs[1] in words and "1 jobs" in words and "would go; 1 more" in words
+    assert "another retortd" in retortd("--data", server.data, "--prune", "--keep-days", 25, status=1)
+    assert folders(server) == before and len(client.get("/v1/jobs").json["data"]) == 5
+
+
+def test_a_server_removes_what_is_old(old_jobs):
+    server, jobs, pupil = old_jobs
+    server.command += ["--keep-days", "10"]
+    client = server.start()
+    with client.stream("/v1/events", last_event_id=0) as stream:
+        gone = {}
+        for frame in stream:
+            if frame.event == "job.deleted" and frame.data["data"]["reason"] == "keep_days":
+                gone[frame.data["job_id"]] = frame.data["data"]["reason"]
+                if len(gone) == 2:
+                    break
+    assert gone == {jobs[1]: "keep_days", jobs[2]: "keep_days"}
+    for job_id in jobs[1:3]:
+        client.get("/v1/jobs/" + job_id, 404)
+    assert client.job(jobs[0])["status"] == client.job(jobs[3])["status"] == "succeeded"
+    client.post(f"/v1/jobs/{pupil}/resume")
+    assert client.finish(pupil)["status"] == "succeeded"  # its teacher was not taken away
+    server.stop()
+    assert "0 problems" in retortd("--check", server.data)
+
+
+def test_prune_from_the_command_line(old_jobs):
+    server, jobs, _ = old_jobs
+    words = retortd("--data", server.data, "--prune", "--max-bytes", 0)
+    assert all(j in words for j in jobs[1:]) and jobs[0] not in words and "3 jobs" in words and "are gone" in words
+    assert "0 problems" in retortd("--check", server.data)
+    client = server.start()
+    assert {j["id"] for j in client.get("/v1/jobs").json["data"]} == {jobs[0], old_jobs[2]}
+    assert len(folders(server)) == 1
+
+
+@pytest.mark.parametrize("args", [["--prune"], ["--prune", "--keep-days", "0"], ["--dry-run"], ["--prune", "--max-bytes", "x"]])
+def test_prune_needs_to_know_what(tmp_path, args):
+    done = subprocess.run([RETORTD, "--data", tmp_path, *args], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2 and "--" in done.stderr

@@ -100,6 +100,18 @@ static int open_tokenizer(const char *path, struct rt_err *err)
 	return rc;
 }
 
+/* The folder's older files. */
+static int open_folder(const char *path, struct rt_err *err)
+{
+	struct rt_tokenizer *tok = NULL;
+	int rc;
+
+	(void)path;
+	rc = rt_tokenizer_open(dir, &tok, err);
+	rt_tokenizer_close(tok);
+	return rc;
+}
+
 static size_t address_space(void)
 {
 	size_t pages = 0;
@@ -199,6 +211,7 @@ struct file {
 	size_t more_per_byte; /* memory for each byte of the file that an honest large file needs; 0: 2 */
 };
 
+#define PIECE	  "\x0a\x03\x0a\x01z" /* of a SentencePiece model */
 #define PICKLE	  "\x80\x02"
 #define EIGHT(s)  s s s s s s s s
 #define WORDLEVEL "\"model\":{\"type\":\"WordLevel\",\"unk_token\":\"u\",\"vocab\":{\"u\":0}}"
@@ -300,6 +313,12 @@ static void sizes_that_lie_cost_no_memory(void **state)
 		  BYTES("{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"/P///"
 			"wAAAAA=\"}," WORDLEVEL "}"),
 		  "", 0, "", "does not fit", 0, 0 },
+		{ "SentencePiece: a piece of 2 GiB", "sentencepiece.bpe.model", open_folder,
+		  BYTES(PIECE PIECE "\x0a\xff\xff\xff\xff\x07\x0a\x01"), "", 0, "",
+		  "longer than what is left", 0, 0 },
+		{ "SentencePiece: a trie of 4 GiB", "sentencepiece.bpe.model", open_folder,
+		  BYTES(PIECE PIECE PIECE "\x1a\x06\x12\x04\xfc\xff\xff\xff"), "", 0, "", "does not fit in 4",
+		  0, 0 },
 		{ "index: a shard for each of 20000 names", "model.safetensors.index.json", open_index,
 		  BYTES("{\"weight_map\":{\"a\":\"b\""), ",\"a\":\"b\"", 20000, "}}", "not valid JSON", 0,
 		  0 },
@@ -340,7 +359,7 @@ static void long_and_deep_files_take_seconds(void **state)
 		  ",{\"type\":\"NFD\"}", 999, "]}}", "the normalizer has 1001 parts", 0, 16 },
 		{ "tokenizer: a thousand special tokens for each text", "f", open_tokenizer,
 		  BYTES("{" WORDLEVEL ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"special_"
-				      "tokens\":{\"x\":{\"id\":\"x\","
+			"tokens\":{\"x\":{\"id\":\"x\","
 			"\"ids\":[" EIGHT(EIGHT("1,")) "1],\"tokens\":[" EIGHT(
 				EIGHT("\"x\",")) "\"x\"]}},"
 						 "\"pair\":[],\"single\":[{\"Sequence\":{\"id\":\"A\"}}"),
@@ -360,6 +379,10 @@ static void long_and_deep_files_take_seconds(void **state)
 		{ "an added token of a megabyte", "f", open_tokenizer,
 		  BYTES("{" WORDLEVEL ",\"added_tokens\":[{\"id\":1,\"content\":\""), "a", MIB, "\"}]}",
 		  "has 1048576 bytes, more than 2048", 0, 16 },
+		{ "SentencePiece: a million pieces that are one", "sentencepiece.bpe.model", open_folder,
+		  BYTES(PIECE), PIECE, 1000000, "", NULL, 0, 150 },
+		{ "vocab.txt: a million empty lines", "vocab.txt", open_folder,
+		  BYTES("[UNK]\n[CLS]\n[SEP]\n[PAD]\n[MASK]\n"), "\n", 1000000, "", NULL, 0, 150 },
 		{ "pickle: a million marks", "f", open_torch, BYTES(PICKLE), "(", 10000000, ".",
 		  "nested more", 0, 0 },
 		{ "pickle: a million names", "f", open_torch, BYTES(PICKLE), "ctorch\nfloat8_e5m2fnuz\n0",

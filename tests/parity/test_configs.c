@@ -326,6 +326,7 @@ static void fields_that_are_not_computed_are_refused_by_name(void **state)
 		{ "bert", "type_vocab_size", "0", "type_vocab_size must be between", RT_INVALID },
 		{ "bert", "pad_token_id", "-1", "pad_token_id must be between", RT_INVALID },
 		{ "bert", "pad_token_id", "96", "outside the vocabulary of 96", RT_INVALID },
+		{ "bert", "vocab_size", "100000000000", "vocab_size must be between", RT_INVALID },
 		{ "roberta", "pad_token_id", "null", "pad_token_id must not be null", RT_UNSUPPORTED },
 		{ "roberta", "pad_token_id", "25", "leaves no position behind pad_token_id 25", RT_INVALID },
 		{ "xlm-roberta", "pad_token_id", "null", "pad_token_id must not be null", RT_UNSUPPORTED },
@@ -392,6 +393,28 @@ static void fields_that_are_not_computed_are_refused_by_name(void **state)
 	rt_dir_remove(dir, NULL);
 }
 
+/* A few bytes that ask for petabytes: found out before any memory is taken. */
+static void models_beyond_the_machine_are_refused(void **state)
+{
+	const struct rt_model_options o = { .init = RT_INIT_RANDOM };
+	char dir[] = "/tmp/rt-configs-XXXXXX";
+	json_t *config = own_config("bert");
+	struct rt_err err = RT_ERR_INIT;
+	struct rt_model *m = NULL;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	json_object_set_new(config, "vocab_size", json_integer(100000000));
+	json_object_set_new(config, "hidden_size", json_integer(1000000));
+	write_config(dir, config);
+	assert_int_equal(rt_model_open(dir, &o, &m, NULL, &err), -1);
+	assert_int_equal(err.code, RT_NO_MEMORY);
+	if (!strstr(err.msg, "GiB, and this machine has"))
+		fail_msg("it says: %s", err.msg);
+	json_decref(config);
+	rt_dir_remove(dir, NULL);
+}
+
 /* DistilBERT's table may be computed: then a new one holds sines and cosines, as Vaswani et al. give them. */
 static void sinusoidal_positions_are_made_anew(void **state)
 {
@@ -428,6 +451,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_configuration_computes_what_the_library_does),
 		cmocka_unit_test(fields_that_are_not_computed_are_refused_by_name),
+		cmocka_unit_test(models_beyond_the_machine_are_refused),
 		cmocka_unit_test(sinusoidal_positions_are_made_anew),
 	};
 

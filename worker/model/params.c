@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 
@@ -340,11 +341,35 @@ static enum tc_dtype dtype_of(enum rt_dtype d)
 				    : TC_F32;
 }
 
+/* A config.json of a few bytes can ask for any size; better said here than by the system, which ends the process. */
+static int check_memory(const struct rt_slots *s, struct rt_err *err)
+{
+	const double gib = 1 << 30, there = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+	double bytes = 0;
+
+	for (size_t i = 0; i < s->count; i++) {
+		double n = sizeof(float);
+
+		for (int d = 0; d < s->list[i].ndim; d++)
+			n *= (double)s->list[i].shape[d];
+		bytes += n;
+	}
+	if (bytes > there)
+		return rt_fail(
+			err, RT_NO_MEMORY,
+			"config.json describes a model of %.1f GiB, and this machine has %.1f GiB of memory",
+			bytes / gib, there / gib);
+	return 0;
+}
+
 struct tc_params *rt_slots_make(struct rt_slots *s, struct tc_scope *to, int flags, struct rt_err *err)
 {
-	struct tc_param_spec *specs = calloc(s->count + 1, sizeof *specs);
+	struct tc_param_spec *specs;
 	struct tc_params *params;
 
+	if (check_memory(s, err) < 0)
+		return NULL;
+	specs = calloc(s->count + 1, sizeof *specs);
 	if (!specs) {
 		rt_fail(err, RT_NO_MEMORY, "no memory to list the parameters");
 		return NULL;

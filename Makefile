@@ -27,6 +27,10 @@ test-asan: setup-test ## the same under AddressSanitizer and UBSan, in build-asa
 test-real: build ## the real job of ../shared, three seeds, beside the Hugging Face Trainer's figures (7 minutes)
 	@tests/real/run_clinc.py --build $(BUILD)
 
+# PEER_ARGS: see tests/peer/run_peer.py --help
+test-peer: build ## our checkpoints in transformers and theirs here, for every family; needs root and ../shared/peer/setup (4 minutes)
+	@tests/peer/run_peer.py --build $(BUILD) --configs 60 $(PEER_ARGS)
+
 # BENCH_ARGS: see bench/run --help
 bench: build ## measure this machine, the server, and a job against the Hugging Face Trainer
 	@bench/run --build $(BUILD) $(BENCH_ARGS)
@@ -53,4 +57,4 @@ setup-dev:
 clean: ## remove what was built
 	rm -rf $(BUILD) build-asan build-check build-fuzz
 
-.PHONY: help build demo run test test-asan test-real bench fuzz check format setup setup-test setup-dev clean
+.PHONY: help build demo run test test-asan test-real test-peer bench fuzz check format setup setup-test setup-dev clean

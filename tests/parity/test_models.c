@@ -134,6 +134,44 @@ static double distance(struct tc_scope *s, struct tc_tensor *t, const json_t *wa
 	return worst;
 }
 
+/* What the wanted numbers are large: their L2 norm, and the largest. */
+static void size_of(const json_t *want, double *ret_norm, double *ret_largest)
+{
+	double sum = 0;
+
+	*ret_largest = 0;
+	for (size_t r = 0; r < json_array_size(want); r++) {
+		const json_t *row = json_array_get(want, r);
+
+		for (size_t i = 0; i < json_array_size(row); i++) {
+			double v = json_number_value(json_array_get(row, i));
+
+			sum += v * v;
+			*ret_largest = fmax(*ret_largest, fabs(v));
+		}
+	}
+	*ret_norm = sqrt(sum);
+}
+
+/* L2 norm of the differences. */
+static double distance_l2(struct tc_scope *s, struct tc_tensor *t, const json_t *want)
+{
+	struct rt_err err = RT_ERR_INIT;
+	size_t n = (size_t)tc_numel(t), width = json_array_size(json_array_get(want, 0));
+	double *got = malloc((n + 1) * sizeof *got), sum = 0;
+
+	assert_non_null(got);
+	assert_int_equal(tc_read(s, t, TC_F64, got, n, &err), 0);
+	for (size_t i = 0; i < n; i++) {
+		double d = got[i] -
+			   json_number_value(json_array_get(json_array_get(want, i / width), i % width));
+
+		sum += d * d;
+	}
+	free(got);
+	return sqrt(sum);
+}
+
 static void check(const char *name, const char *what, double d, double tolerance)
 {
 	print_message("%s: %s differs by %.2g\n", name, what, d);
@@ -272,13 +310,17 @@ static void bf16_stays_within_its_noise(void **state)
 		struct tc_scope *s = tc_scope_open(NULL, TC_NO_GRAD);
 		struct tc_tensor *logits;
 		struct fixture f;
-		double d;
+		double d, norm, largest;
 
 		load(&f, names[i], &o);
 		logits = rt_model_forward(s, f.model, &f.batch, false);
 		assert_int_equal(tc_dtype_of(logits), TC_F32);
 		d = distance(s, logits, json_object_get(f.expected, "logits_f64"));
+		size_of(json_object_get(f.expected, "logits_f64"), &norm, &largest);
 		check(names[i], "bf16 logits", d, BF16_TOLERANCE);
+		check(names[i], "bf16 logits, relative to the largest,", d / largest, 1);
+		check(names[i], "bf16 logits, relative (L2),",
+		      distance_l2(s, logits, json_object_get(f.expected, "logits_f64")) / norm, 1);
 		assert_true(d > 1e-4); /* it did compute in bf16 */
 		tc_scope_close(s);
 		unload(&f);

@@ -191,14 +191,14 @@ static const struct field fields[] = {
 	  .at = AT(precision),
 	  .words = precision_words,
 	  .fallback = RT_PRECISION_AUTO,
-	  .help = "Arithmetic of the student. auto: fp32 in this version. bf16: products in bf16, everything "
-		  "else in fp32. fp16 needs a GPU." },
+	  .help = "Arithmetic of the student. bf16: products in bf16, weights, sums and the optimizer in fp32. auto: "
+		  "bf16 where the processor has it (AVX-512 BF16), else fp32. fp16 needs a GPU." },
 	{ .name = "teacher_precision",
 	  .kind = ENUM,
 	  .at = AT(teacher_precision),
 	  .words = precision_words,
 	  .fallback = RT_PRECISION_AUTO,
-	  .help = "Arithmetic of the teacher." },
+	  .help = "Arithmetic of the teacher; auto as for the student." },
 	{ .name = "fp16",
 	  .kind = BOOL,
 	  .at = AT(fp16),

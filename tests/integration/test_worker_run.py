@@ -85,11 +85,12 @@ def test_a_run_tells_its_story_in_order(done):
     _, events = done
     kinds = [e["type"] for e in events if e["type"] not in ("log", "train.progress", "teacher.progress", "run.phase")]
     assert kinds[:5] == ["run.started", "data.loaded", "model.loaded", "model.loaded", "teacher.completed"]
-    assert kinds[5:8] == ["eval.classes", "epoch.completed", "checkpoint.written"]
+    assert kinds[5:7] == ["eval.classes", "epoch.completed"]
+    assert kinds.index("checkpoint.written") > 6  # written beside training, so it may come after the next epoch
     assert kinds[-1] == "run.succeeded"
     assert [p["phase"] for p in of_type(events, "run.phase")][:4] == ["validating", "caching_teacher", "training", "evaluating"]
     started = of_type(events, "run.started")[0]
-    assert started["threads"] == 2 and started["seed"] == 7 and started["precision"] == "fp32"
+    assert started["threads"] == 2 and started["seed"] == 7 and started["precision"] in ("fp32", "bf16")  # auto, as this machine has it
     assert started["spec"]["alpha"] == 0.5
 
 

@@ -205,7 +205,7 @@ static struct tc_tensor *plain_act(struct tc_scope *s, enum tc_act act, struct t
 
 static void project_act(bool bf16)
 {
-	for (int act = TC_ACT_GELU; act <= TC_ACT_TANH; act++) {
+	for (enum tc_act act = TC_ACT_GELU; act <= TC_ACT_TANH; act++) {
 		const struct tc_param_spec specs[] = { MATRIX(1100, 20), VECTOR(1100) };
 		struct tc_tensor *x, *y;
 		struct bench b;
@@ -223,7 +223,7 @@ static void project_act(bool bf16)
 
 static void gate(bool bf16)
 {
-	for (int act = TC_ACT_GELU; act <= TC_ACT_TANH; act++) {
+	for (enum tc_act act = TC_ACT_GELU; act <= TC_ACT_TANH; act++) {
 		struct tc_tensor *x, *y;
 		struct bench b;
 
@@ -604,7 +604,7 @@ static void activations(bool bf16)
 		x[i] = (float)(i - N / 2) * 1e-3f;
 		dy[i] = 1;
 	}
-	for (int act = RT_KERNEL_GELU; act <= RT_KERNEL_TANH; act++) {
+	for (enum rt_kernel_act act = RT_KERNEL_GELU; act <= RT_KERNEL_TANH; act++) {
 		double value = 0, slope = 0;
 
 		rt_kernels_get()->act(RT_ELEM_F32, act, y, x, N);
@@ -616,7 +616,7 @@ static void activations(bool bf16)
 			if (act != RT_KERNEL_RELU || v != 0)
 				slope = fmax(slope, fabs(dx[i] - d));
 		}
-		print_message("activation %d: %.1e, slope %.1e\n", act, value, slope);
+		print_message("activation %u: %.1e, slope %.1e\n", act, value, slope);
 		assert_true(value < 3e-7);
 		assert_true(slope < 2e-6);
 	}
@@ -624,7 +624,7 @@ static void activations(bool bf16)
 	x[0] = NAN;
 	x[1] = INFINITY;
 	x[2] = -INFINITY;
-	for (int act = RT_KERNEL_GELU; act <= RT_KERNEL_TANH; act++) {
+	for (enum rt_kernel_act act = RT_KERNEL_GELU; act <= RT_KERNEL_TANH; act++) {
 		rt_kernels_get()->act(RT_ELEM_F32, act, y, x, 3);
 		assert_true(isnan(y[0]));
 		assert_true(act == RT_KERNEL_TANH ? y[1] == 1 : y[1] == INFINITY);

@@ -58,6 +58,15 @@ int rt_machine_cpus(void)
 	return n < 1 ? 1 : n;
 }
 
+bool rt_machine_has_bf16(void)
+{
+#ifdef __x86_64__
+	return __builtin_cpu_supports("avx512bf16"); /* processors with AMX have it too */
+#else
+	return false; /* oneDNN has no fast products there without a library that Debian does not build it with */
+#endif
+}
+
 static void look_at_cpu(struct rt_machine *m)
 {
 	static const char *const wanted[] = { "avx",	  "avx2",     "fma",	     "f16c",

@@ -34,6 +34,9 @@ struct rt_machine {
 /* CPUs this process may use: affinity and the cgroup's quota; at least 1. */
 int rt_machine_cpus(void);
 
+/* Does this processor multiply bfloat16 faster than fp32? */
+bool rt_machine_has_bf16(void);
+
 /* Looks, measures (some milliseconds; up to half a second with a slow BLAS) and judges. dir: where checkpoints will go,
  * or NULL. Call it after tc_set_threads: it changes nothing. -1 only when libtorch itself fails. */
 int rt_machine_check(const char *dir, struct rt_machine *ret, struct rt_err *err);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "worker/torch/machine.h"
 #include "worker/train/plan.h"
 
 #define DEFAULT_MAX_LENGTH 512
@@ -40,7 +41,9 @@ int rt_setup_precision(const char *field, int asked, int *ret, struct rt_err *er
 			err, RT_UNSUPPORTED,
 			"%s fp16 needs a GPU, and this version computes on the CPU; use fp32, bf16 or auto",
 			field);
-	*ret = asked == RT_PRECISION_BF16 ? RT_PRECISION_BF16 : RT_PRECISION_FP32;
+	if (asked == RT_PRECISION_AUTO)
+		asked = rt_machine_has_bf16() ? RT_PRECISION_BF16 : RT_PRECISION_FP32;
+	*ret = asked;
 	return 0;
 }
 

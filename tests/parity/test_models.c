@@ -299,14 +299,22 @@ static void modernbert_reads_the_hubs_config(void **state)
 	unload(&f);
 }
 
+/* Within 2e-2 of the logits (L2, all rows together), or not worse than the library's own bf16 by more than a quarter: the
+ * weights here are random, and rounding the operands of the products to bf16 alone costs some families more. */
 static void bf16_stays_within_its_noise(void **state)
 {
 	static const char *const names[] = { FAMILIES, "bert-bf16", "roberta-bf16" };
 	const struct rt_model_options o = { .init = RT_INIT_PRETRAINED, .precision = RT_PRECISION_BF16 };
 
+	json_t *record;
+
 	(void)state;
 	need_fixtures();
+	record = rt_json_read(PARITY_DIR "/bf16.json", 1 << 20, NULL);
+	assert_non_null(record);
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		const json_t *theirs = json_object_get(json_object_get(record, "models"), names[i]);
+		double their_l2 = json_number_value(json_object_get(theirs, "l2"));
 		struct tc_scope *s = tc_scope_open(NULL, TC_NO_GRAD);
 		struct tc_tensor *logits;
 		struct fixture f;
@@ -318,13 +326,16 @@ static void bf16_stays_within_its_noise(void **state)
 		d = distance(s, logits, json_object_get(f.expected, "logits_f64"));
 		size_of(json_object_get(f.expected, "logits_f64"), &norm, &largest);
 		check(names[i], "bf16 logits", d, BF16_TOLERANCE);
-		check(names[i], "bf16 logits, relative to the largest,", d / largest, 1);
+		check(names[i], "bf16 logits, relative to the largest,", d / largest, 0.1);
+		check(names[i], "the library's own bf16 logits, relative (L2),", their_l2, 0.1);
 		check(names[i], "bf16 logits, relative (L2),",
-		      distance_l2(s, logits, json_object_get(f.expected, "logits_f64")) / norm, 1);
+		      distance_l2(s, logits, json_object_get(f.expected, "logits_f64")) / norm,
+		      fmax(2e-2, 1.25 * their_l2));
 		assert_true(d > 1e-4); /* it did compute in bf16 */
 		tc_scope_close(s);
 		unload(&f);
 	}
+	json_decref(record);
 }
 
 static void a_row_does_not_depend_on_its_padding(void **state)

@@ -546,6 +546,42 @@ static void saved_models_open_to_the_same_numbers(void **state)
 	rt_dir_remove(dir, NULL);
 }
 
+static void weights_that_come_later_are_the_same_numbers(void **state)
+{
+	struct rt_model_options o = { .init = RT_INIT_PRETRAINED, .seed = 33 };
+	struct rt_err err = RT_ERR_INIT;
+	struct rt_model *later;
+	struct rt_model_report report;
+	struct fixture f;
+	char *dir;
+
+	(void)state;
+	need_fixtures();
+	load(&f, "bert-base", &o);
+	dir = reference("bert-base", NULL);
+	o.weights_later = true;
+	assert_int_equal(rt_model_open(dir, &o, &later, &report, &err), 0);
+	/* all is known of it */
+	assert_int_equal(report.parameters, f.report.parameters);
+	assert_int_equal(report.initialised_count, f.report.initialised_count);
+	assert_int_equal(rt_model_param_count(later), rt_model_param_count(f.model));
+	assert_int_equal(rt_model_label_count(later), rt_model_label_count(f.model));
+	assert_int_equal(rt_model_load(later, &err), 0);
+	assert_int_equal(rt_model_load(later, &err), 0); /* nothing to do */
+	for (size_t i = 0; i < rt_model_param_count(later); i++) {
+		struct rt_param a = rt_model_param(f.model, i), b = rt_model_param(later, i);
+
+		assert_memory_equal(tc_data(a.t), tc_data(b.t), (size_t)tc_numel(a.t) * sizeof(float));
+	}
+	rt_model_close(later);
+	rt_model_report_release(&report);
+	/* and one whose weights never came goes as well */
+	assert_int_equal(rt_model_open(dir, &o, &later, NULL, &err), 0);
+	rt_model_close(later);
+	free(dir);
+	unload(&f);
+}
+
 static void dropout_is_seeded_and_only_in_training(void **state)
 {
 	const struct rt_model_options o = { .init = RT_INIT_PRETRAINED, .seed = 33 };
@@ -781,6 +817,7 @@ int main(void)
 		cmocka_unit_test(reports_name_what_is_missing_and_left_over),
 		cmocka_unit_test(labels_asked_for_replace_the_head_or_keep_it),
 		cmocka_unit_test(saved_models_open_to_the_same_numbers),
+		cmocka_unit_test(weights_that_come_later_are_the_same_numbers),
 		cmocka_unit_test(dropout_is_seeded_and_only_in_training),
 		cmocka_unit_test(random_init_follows_the_library),
 		cmocka_unit_test(batches_that_cannot_be_are_refused),

@@ -243,12 +243,14 @@ int rt_dir_make(const char *path, struct rt_err *err)
 		return rt_fail(err, RT_NO_MEMORY, "no memory to make %s", path);
 	for (char *p = copy + 1;; p++) {
 		char was = *p;
+		int why;
 
 		if (was != '/' && was != '\0')
 			continue;
 		*p = '\0';
-		if (mkdir(copy, 0755) < 0 && errno != EEXIST && !rt_file_is_dir(copy)) {
-			rt_fail_errno(err, errno, "cannot make the folder %s", path);
+		why = mkdir(copy, 0755) < 0 ? errno : 0; /* the look has an error of its own */
+		if (why && why != EEXIST && !rt_file_is_dir(copy)) {
+			rt_fail_errno(err, why, "cannot make the folder %s", path);
 			free(copy);
 			return -1;
 		}

@@ -826,7 +826,21 @@ static int adopt(struct rt_scheduler *sch, struct rt_run_row *row, struct rt_err
 	return rc;
 }
 
-/* Folders of runs that no row names: a server died between the two steps of a deletion. */
+/* What nobody goes on from any more, of a job that is done. */
+static void thin_again(struct rt_scheduler *sch, const struct rt_run_row *run)
+{
+	struct thinning t = { .sch = sch, .before = INT64_MAX };
+	struct rt_job job;
+
+	if (rt_store_job_get(sch->jobs->store, run->job_id, &job, NULL) < 0)
+		return;
+	if (job.status == RT_JOB_SUCCEEDED)
+		thin(&t, run);
+	rt_job_release(&job);
+}
+
+/* Folders of runs that no row names, and what a job that is done has left: a server died between a commit and the removal that
+ * belongs to it. */
 static void find_orphans(struct rt_scheduler *sch)
 {
 	DIR *dir = opendir(sch->jobs->roots.runs_dir);
@@ -836,9 +850,11 @@ static void find_orphans(struct rt_scheduler *sch)
 	while (dir && (entry = readdir(dir))) {
 		struct rt_err err = RT_ERR_INIT;
 
-		if (rt_id_is(entry->d_name, "run") &&
-		    rt_store_run_get(sch->jobs->store, entry->d_name, &row, &err) < 0 &&
-		    err.code == RT_NOT_FOUND)
+		if (!rt_id_is(entry->d_name, "run"))
+			continue;
+		if (rt_store_run_get(sch->jobs->store, entry->d_name, &row, &err) == 0)
+			thin_again(sch, &row);
+		else if (err.code == RT_NOT_FOUND)
 			remove_files(sch, entry->d_name, NULL);
 	}
 	if (dir)

@@ -260,6 +260,8 @@ static int link_file(const char *from, const char *to, struct rt_err *err)
 		rc = copy_file(from, tmp.data, INT64_MAX, err);
 	if (rc == 0 && rename(tmp.data, to) < 0)
 		rc = rt_fail_errno(err, errno, "cannot write %s", to);
+	if (rc < 0 && tmp.data)
+		unlink(tmp.data);
 	rt_buf_release(&tmp);
 	return rc;
 }
@@ -308,6 +310,8 @@ static int take_checkpoint(const char *from, const char *dir, const char *id, st
 		rt_fail_errno(err, errno, "cannot write %s", to.data);
 	else if (rt_file_is_dir(to.data))
 		rc = 0;
+	if (rc < 0 && tmp.data)
+		rt_dir_remove(tmp.data, NULL);
 	rt_buf_release(&source);
 	rt_buf_release(&tmp);
 	rt_buf_release(&to);

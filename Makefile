@@ -30,6 +30,14 @@ test-real: build ## the real job of ../shared, three seeds, beside the Hugging F
 # PEER_ARGS: see tests/peer/run_peer.py --help
 test-peer: build ## our checkpoints in transformers and theirs here, for every family; needs root and ../shared/peer/setup (4 minutes)
 	@tests/peer/run_peer.py --build $(BUILD) --configs 60 $(PEER_ARGS)
+# FAULTS: how many; SEED: of all that is drawn
+FAULTS ?= 500
+SEED ?= 1
+faults: setup-test build ## kills, full disks, power cuts, jumping clocks: nothing is lost (FAULTS=500 SEED=1; 10 minutes)
+	@tests/faults/faults.py --build $(BUILD) --faults $(FAULTS) --seed $(SEED)
+
+faults-planted: setup-test ## the same suite must find four bugs that are planted on purpose
+	@tests/faults/planted.py
 
 # BENCH_ARGS: see bench/run --help
 bench: build ## measure this machine, the server, and a job against the Hugging Face Trainer
@@ -57,4 +65,4 @@ setup-dev:
 clean: ## remove what was built
 	rm -rf $(BUILD) build-asan build-check build-fuzz
 
-.PHONY: help build demo run test test-asan test-real test-peer bench fuzz check format setup setup-test setup-dev clean
+.PHONY: help build demo run test test-asan test-real faults faults-planted test-peer bench fuzz check format setup setup-test setup-dev clean

@@ -12,7 +12,8 @@
  * run.phase             R phase: validating, caching_teacher, training, evaluating, exporting
  * data.loaded           R train_rows, validation_rows, labels; test_rows, truncated_rows, columns, splits, tokenizers
  *                         (with a teacher: {likeness, means, differs_in, …} of its tokenizer and the student's)
- * model.loaded          R role (teacher|student), parameters; family, missing, unexpected, initialised, max_length
+ * model.loaded          R role (teacher|student), parameters; family, missing, unexpected, initialised (names, 200 at most),
+ *                         missing_count, unexpected_count, initialised_count, max_length
  * teacher.progress      R done, total; texts_per_s, eta_s
  * teacher.completed     R forwards_done, forwards_avoided, seconds; rows, accuracy (on validation)
  * train.progress        R step, total_steps, epoch, loss, learning_rate; ce_loss, kd_loss, grad_norm, samples_per_s,

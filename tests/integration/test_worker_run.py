@@ -189,6 +189,26 @@ def test_a_random_student_needs_only_config_and_tokenizer(parts, tmp_path):
     assert status == 1 and of_type(events, "run.failed")[0]["errors"][0]["pointer"] == "/student_id"
 
 
+def test_a_thousand_tensors_too_many_are_counted_and_the_first_named(parts, tmp_path):
+    """An event has a limit, and a file may hold any number of names of any length."""
+    shutil.copytree(parts / "student", tmp_path / "student")
+    path = tmp_path / "student" / "model.safetensors"
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:8 + size])
+    end = len(data) - 8 - size
+    for i in range(1000):
+        header[f"extra.{i:04}." + "é" * 1000] = {"dtype": "F32", "shape": [0], "data_offsets": [end, end]}
+    text = json.dumps(header, ensure_ascii=False).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size:])
+    status, events = run(tmp_path, spec_of(parts, student_id=str(tmp_path / "student"), epochs=1))
+    assert status == 0
+    loaded = of_type(events, "model.loaded")[1]
+    assert loaded["unexpected_count"] == 1000 and len(loaded["unexpected"]) == 200
+    assert loaded["unexpected"][0] == "extra.0000." + "é" * 122  # 256 bytes, at a character's edge
+    assert loaded["missing_count"] == len(loaded["missing"])
+
+
 def test_a_teacher_with_other_label_order_teaches_the_same(parts, tmp_path):
     """Labels meet by name: a teacher whose classes stand in another order (head permuted with them) changes nothing."""
     import struct

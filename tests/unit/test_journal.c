@@ -458,6 +458,42 @@ static void a_full_disk_fails_the_write_but_not_the_news(void **state)
 	rt_buf_release(&text);
 }
 
+static void an_event_that_nobody_would_take_says_that_it_is_left_out(void **state)
+{
+	struct fixture *f = *state;
+	struct rt_event event;
+	struct rt_buf text = RT_BUF_INIT, word = RT_BUF_INIT;
+	const char *second;
+
+	open_journal(f, "o", 60000, -1);
+	for (int i = 0; i < RT_EVENT_MAX_BYTES; i++)
+		rt_buf_char(&word, 'a');
+	assert_int_equal(rt_journal_write(f->j, "data.loaded", "info",
+					  json_pack("{sisis[s]}", "train_rows", 1, "validation_rows", 1,
+						    "labels", word.data),
+					  &f->err, "data"),
+			 0);
+	rt_buf_clear(&word);
+	for (int i = 0; i < 600; i++)
+		rt_buf_str(&word, "\xc3\xa9");
+	assert_int_equal(rt_journal_write(f->j, "log", "info", NULL, &f->err, "x%s", word.data), 0);
+	close_journal(f);
+	assert_int_equal(f->server.last_seq, 2);
+	read_file(f, &text);
+	second = strchr(text.data, '\n') + 1;
+	assert_int_equal(rt_event_parse(text.data, (size_t)(second - text.data) - 1, &event, &f->err), 0);
+	assert_string_equal(event.type, "log");
+	assert_string_equal(event.level, "warn");
+	assert_non_null(strstr(event.message, "an event data.loaded of 10"));
+	assert_non_null(strstr(event.message, " bytes is left out: 1048576 are allowed"));
+	rt_event_release(&event);
+	assert_int_equal(rt_event_parse(second, strlen(second) - 1, &event, &f->err), 0); /* it is UTF-8 */
+	assert_int_equal(strlen(event.message), 1023);
+	rt_event_release(&event);
+	rt_buf_release(&text);
+	rt_buf_release(&word);
+}
+
 static void a_wrong_url_is_refused(void **state)
 {
 	struct fixture *f = *state;
@@ -484,6 +520,7 @@ int main(void)
 		T(a_server_that_knows_the_run_no_more_is_left_alone),
 		T(writing_never_waits_for_a_server_that_is_away),
 		T(a_full_disk_fails_the_write_but_not_the_news),
+		T(an_event_that_nobody_would_take_says_that_it_is_left_out),
 		T(a_wrong_url_is_refused),
 	};
 

@@ -13,6 +13,7 @@
 #include "api/event.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/utf8.h"
 
 struct rt_journal {
 	int fd, out_fd;
@@ -98,6 +99,24 @@ static int to_file(struct rt_journal *j, bool durable, struct rt_err *err)
 	return 0;
 }
 
+/* The event's line. Names from a stranger's files may make it longer than anyone takes: then it is told that it is left out. */
+static void make_line(struct rt_journal *j, const char *type, const char *level, const char *message,
+		      const json_t *data)
+{
+	char instead[128];
+	size_t len;
+
+	rt_buf_clear(&j->line);
+	rt_event_write(&j->line, j->seq + 1, type, level, rt_clock_now_ms(), message, data);
+	len = j->line.len;
+	if (len <= RT_EVENT_MAX_BYTES)
+		return;
+	snprintf(instead, sizeof instead, "an event %s of %zu bytes is left out: %d are allowed", type, len,
+		 RT_EVENT_MAX_BYTES);
+	rt_buf_clear(&j->line);
+	rt_event_write(&j->line, j->seq + 1, "log", "warn", rt_clock_now_ms(), instead, NULL);
+}
+
 int rt_journal_write(struct rt_journal *j, const char *type, const char *level, json_t *data,
 		     struct rt_err *err, const char *fmt, ...)
 {
@@ -109,8 +128,8 @@ int rt_journal_write(struct rt_journal *j, const char *type, const char *level, 
 	va_start(ap, fmt);
 	vsnprintf(message, sizeof message, fmt, ap);
 	va_end(ap);
-	rt_buf_clear(&j->line);
-	rt_event_write(&j->line, j->seq + 1, type, level, rt_clock_now_ms(), message, data);
+	message[rt_utf8_valid(message, strlen(message))] = '\0'; /* it may have been cut inside a character */
+	make_line(j, type, level, message, data);
 	json_decref(data);
 	if (rt_buf_check(&j->line, err) < 0)
 		return -1;

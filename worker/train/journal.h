@@ -27,7 +27,8 @@ struct rt_journal_options {
 /* Makes DIR/events.ndjson. RT_CONFLICT when it is there and not empty: the folder holds another run. */
 int rt_journal_open(const struct rt_journal_options *o, struct rt_journal **ret, struct rt_err *err);
 
-/* Writes one event. level: "info", "warn", "error". data: given (may be NULL for {}), also on failure.
+/* Writes one event. level: "info", "warn", "error". data: given (may be NULL for {}), also on failure. One above
+ * RT_EVENT_MAX_BYTES becomes a "log" that says so.
  * RT_DISK_FULL or RT_IO when the file did not take it; RT_NO_MEMORY. */
 int rt_journal_write(struct rt_journal *j, const char *type, const char *level, json_t *data,
 		     struct rt_err *err, const char *fmt, ...) __attribute__((format(printf, 6, 7)));

@@ -8,10 +8,13 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "worker/torch/machine.h"
 #include "worker/train/run_parts.h"
 
 #define SPEC_MAX_BYTES	 (1 << 20)
+#define NAMES_TOLD	 200 /* of each list of tensors in model.loaded */
+#define NAME_TOLD_BYTES	 256
 #define PROGRESS_MS	 500   /* at most one train.progress or teacher.progress in that time */
 #define FLUSH_MS	 30000 /* the server may be away for that long when the run ends */
 #define FLUSH_STOPPED_MS 5000  /* somebody is waiting for the process to go */
@@ -163,24 +166,33 @@ static int tell_tokenizers(struct run *r, struct rt_err *err)
 	return rc;
 }
 
-static json_t *names_json(char *const *names, size_t n)
+/* An event has a limit, and a stranger's file may have a million tensors with names of any length: the first names, cut, and
+ * how many there are. */
+static void add_names(json_t *data, const char *key, const char *count_key, char *const *names, size_t n)
 {
 	json_t *list = json_array();
 
-	for (size_t i = 0; i < n; i++)
-		json_array_append_new(list, json_string(names[i]));
-	return list;
+	for (size_t i = 0; i < n && i < NAMES_TOLD; i++) {
+		size_t len = strlen(names[i]);
+
+		if (len > NAME_TOLD_BYTES)
+			len = rt_utf8_valid(names[i], NAME_TOLD_BYTES); /* at a character's edge */
+		json_array_append_new(list, json_stringn(names[i], len));
+	}
+	json_object_set_new(data, key, list);
+	json_object_set_new(data, count_key, json_integer((json_int_t)n));
 }
 
 static int tell_model(struct run *r, const char *role, const struct rt_setup_model *m, struct rt_err *err)
 {
-	json_t *data = json_pack(
-		"{sssIsssosososI}", "role", role, "parameters", (json_int_t)m->report.parameters, "family",
-		rt_model_family(m->model), "missing", names_json(m->report.missing, m->report.missing_count),
-		"unexpected", names_json(m->report.unexpected, m->report.unexpected_count), "initialised",
-		names_json(m->report.initialised, m->report.initialised_count), "max_length",
-		(json_int_t)m->max_length);
+	const struct rt_model_report *report = &m->report;
+	json_t *data =
+		json_pack("{sssIsssI}", "role", role, "parameters", (json_int_t)report->parameters, "family",
+			  rt_model_family(m->model), "max_length", (json_int_t)m->max_length);
 
+	add_names(data, "missing", "missing_count", report->missing, report->missing_count);
+	add_names(data, "unexpected", "unexpected_count", report->unexpected, report->unexpected_count);
+	add_names(data, "initialised", "initialised_count", report->initialised, report->initialised_count);
 	return rt_journal_write(r->journal, "model.loaded", "info", data, err, "%s: %s, %.1f M parameters",
 				role, rt_model_family(m->model), (double)m->report.parameters / 1e6);
 }

@@ -59,6 +59,8 @@ bool rt_disk_look(struct rt_disk *d)
 	if (d->free_bytes < 0)
 		return false; /* what cannot be seen changes nothing */
 	d->low = d->free_bytes < (d->low ? d->high_bytes : d->low_bytes);
+	if (d->full && !d->low && d->free_bytes > RT_DISK_RESERVE_BYTES)
+		d->full = false;
 	if (!d->has_reserve && !d->low && d->free_bytes > 2 * RT_DISK_RESERVE_BYTES)
 		make_reserve(d);
 	return d->low != was;
@@ -71,5 +73,6 @@ bool rt_disk_give_up_reserve(struct rt_disk *d)
 	if (had)
 		unlink(d->reserve);
 	d->has_reserve = false;
+	d->full = true;
 	return had;
 }

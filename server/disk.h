@@ -18,6 +18,7 @@ struct rt_disk {
 	int64_t free_bytes; /* when last looked at; -1: not known */
 	bool low;
 	bool has_reserve;
+	bool full; /* the reserve was given up: what is left of it is for the jobs that are there */
 };
 
 /* low_bytes 0: never degraded. */

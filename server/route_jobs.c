@@ -128,6 +128,9 @@ int rt_route_jobs_post(struct rt_req *req, struct rt_err *err)
 	struct rt_spec spec;
 	int rc;
 
+	if (req->server->disk.full)
+		return rt_fail(err, RT_DISK_FULL,
+			       "the server's disk is full; it takes no new jobs until there is room");
 	if (idempotency_key(req, key, err) < 0)
 		return -1;
 	rt_sha256(rt_buf_text(&req->body), req->body.len, body_sha256);

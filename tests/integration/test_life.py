@@ -3,9 +3,12 @@
 import os
 import select
 import signal
+import subprocess
+import time
 
 import pytest
 
+from harness import TIMEOUT_S, Server
 from test_jobs import statuses, types, wait_until_gone
 
 
@@ -390,3 +393,45 @@ def test_nothing_starts_on_a_full_disk(start):
     client = server.start()
     assert client.get("/healthz").json["status"] == "ok"
     assert client.finish(job["id"])["status"] == "succeeded"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 48 MiB of its own; needs the right to mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", place], capture_output=True).returncode:
+        pytest.skip("no right to mount a small file system")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_disk_that_is_full_to_the_last_byte(small_disk):
+    """The reserve lets the server write down what happens; nothing new is taken; all goes on when there is room."""
+    server = Server(small_disk, args=("--min-free-bytes", 1 << 20))
+    server.log = small_disk.parent / "retortd.log"
+    client = server.start()
+    try:
+        gate = server.gate("full")
+        job = client.submit(server.spec("epoch 1:gate=full 1:fail=disk_full epoch"))
+        client.wait(job["id"], "checkpoint.written")
+        fill = small_disk / "fill"
+        with pytest.raises(OSError), open(fill, "wb", buffering=0) as file:
+            while True:
+                file.write(bytes(1 << 16))
+        end = time.monotonic() + TIMEOUT_S
+        while (answer := client.request("POST", "/v1/jobs", server.spec("epoch"))).status != 507:
+            assert time.monotonic() < end
+        assert "disk" in answer.json["detail"]
+        assert client.request("POST", "/v1/jobs", server.spec("epoch")).status == 507
+        gate.open()
+        client.wait(job["id"], "job.paused")
+        assert client.job(job["id"])["waiting"]["reason"] == "disk_full"
+        queued = [j["id"] for j in client.get("/v1/jobs?status=queued&limit=100").json["data"]]
+        fill.unlink()
+        for job_id in [job["id"], *queued]:
+            assert client.finish(job_id)["status"] == "succeeded"
+        assert client.get("/healthz").json["status"] == "ok"
+        assert client.finish(client.submit(server.spec("epoch"))["id"])["status"] == "succeeded"
+    finally:
+        server.stop()

@@ -299,7 +299,7 @@ static void train(const struct fixture *f, struct rt_model *m, const struct rt_r
 	rt_trainer_close(t);
 }
 
-static int compare_steps(const struct steps *got, const json_t *exact)
+static int compare_steps(const char *family, const struct steps *got, const json_t *exact)
 {
 	double lr = 0, loss = 0, parts = 0, norm = 0;
 	int bad = 0;
@@ -317,8 +317,8 @@ static int compare_steps(const struct steps *got, const json_t *exact)
 		bad += !close_to("gradient norm of step", s->step, s->grad_norm / num(e, "grad_norm"), 1,
 				 NORM_REL, &norm);
 	}
-	print_message("  %zu steps: loss %.1e, ce and kd %.1e, grad_norm %.1e (relative)\n", got->n, loss,
-		      parts, norm);
+	print_message("%s: %zu steps: loss %.1e, ce and kd %.1e, grad_norm %.1e (relative)\n", family, got->n,
+		      loss, parts, norm);
 	return bad;
 }
 
@@ -370,7 +370,7 @@ static void run_family(const struct fixture *f, const char *family)
 	bad += compare_gradients(f, m, &rows, soft, json_object_get(record, "first_gradients"),
 				 num(json_array_get(steps, 0), "grad_norm"));
 	train(f, m, &rows, soft, &got);
-	bad += compare_steps(&got, steps);
+	bad += compare_steps(family, &got, steps);
 	bad += compare_logits(m, &rows, json_object_get(exact, "logits"));
 	assert_int_equal(bad, 0);
 	free(soft);

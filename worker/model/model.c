@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "worker/model/model.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,9 @@ struct rt_model {
 	int64_t *room; /* of a pass: starts, positions, ids; used again */
 	size_t room_count;
 	struct tc_rng *rng;
-	bool bf16;
+	uint64_t seed;
+	bool trainable, bf16;
+	struct rt_weights *weights; /* until the parameters are filled; NULL: none, or filled */
 };
 
 /* ---- opening ---- */
@@ -97,12 +100,11 @@ static int check_options(const struct rt_model_options *o, struct rt_err *err)
 	return 0;
 }
 
+/* Everything but the numbers: what the parameters are, and where in the files they stand. */
 static int open_parts(struct rt_model *m, const char *dir, const struct rt_model_options *o,
 		      struct rt_model_report *report, struct rt_err *err)
 {
-	struct rt_weights *w = NULL;
 	bool new_classes;
-	int rc = -1;
 
 	if (check_options(o, err) < 0 || read_config(m, dir, err) < 0)
 		return -1;
@@ -113,6 +115,8 @@ static int open_parts(struct rt_model *m, const char *dir, const struct rt_model
 		return rt_fail(err, RT_UNSUPPORTED,
 			       "config.json: one label means regression, which is not supported: a "
 			       "classifier has at least 2");
+	m->seed = o->seed;
+	m->trainable = o->trainable;
 	m->bf16 = o->precision == RT_PRECISION_BF16;
 	m->layers = calloc((size_t)(m->config.groups * m->config.inner), sizeof *m->layers);
 	m->rng = tc_rng_new(o->seed);
@@ -122,22 +126,28 @@ static int open_parts(struct rt_model *m, const char *dir, const struct rt_model
 	if (rt_slots_list(m->family, &m->config, &m->body, m->layers, &m->slots, err) < 0)
 		return -1;
 	if (o->init == RT_INIT_PRETRAINED &&
-	    (rt_weights_open(dir, &w, err) < 0 ||
-	     rt_slots_match(&m->slots, m->family, w, new_classes, report, err) < 0))
-		goto out;
+	    (rt_weights_open(dir, &m->weights, err) < 0 ||
+	     rt_slots_match(&m->slots, m->family, m->weights, new_classes, report, err) < 0))
+		return -1;
+	return rt_slots_report(&m->slots, report, err);
+}
+
+int rt_model_load(struct rt_model *m, struct rt_err *err)
+{
+	if (m->params)
+		return 0;
 	m->params = rt_slots_make(&m->slots, m->scope,
-				  (o->trainable ? TC_PARAMS_TRAIN : 0) | (m->bf16 ? TC_PARAMS_BF16 : 0), err);
-	if (!m->params || rt_slots_fill(&m->slots, m->family, &m->config, m->scope, m->rng, report, err) < 0)
-		goto out;
-	/* The same dropout whether or not something was drawn to initialise. */
-	if (tc_rng_seed(m->rng, o->seed, err) < 0 || tc_params_ready(m->scope, m->params, err) < 0)
-		goto out;
-	rc = 0;
-out:
+				  (m->trainable ? TC_PARAMS_TRAIN : 0) | (m->bf16 ? TC_PARAMS_BF16 : 0), err);
+	if (!m->params || rt_slots_fill(&m->slots, m->family, &m->config, m->scope, m->rng, err) < 0)
+		return -1;
 	for (size_t i = 0; i < m->slots.count; i++)
 		m->slots.list[i].found = NULL;
-	rt_weights_close(w);
-	return rc;
+	rt_weights_close(m->weights);
+	m->weights = NULL;
+	/* The same dropout whether or not something was drawn to initialise. */
+	if (tc_rng_seed(m->rng, m->seed, err) < 0 || tc_params_ready(m->scope, m->params, err) < 0)
+		return -1;
+	return 0;
 }
 
 int rt_model_open(const char *dir, const struct rt_model_options *o, struct rt_model **ret,
@@ -148,7 +158,7 @@ int rt_model_open(const char *dir, const struct rt_model_options *o, struct rt_m
 
 	if (!m)
 		return rt_fail(err, RT_NO_MEMORY, "no memory to open the model");
-	if (open_parts(m, dir, o, &found, err) < 0) {
+	if (open_parts(m, dir, o, &found, err) < 0 || (!o->weights_later && rt_model_load(m, err) < 0)) {
 		rt_model_report_release(&found);
 		rt_model_close(m);
 		return -1;
@@ -168,6 +178,7 @@ void rt_model_close(struct rt_model *m)
 	tc_scope_close(m->scope);
 	tc_params_free(m->params);
 	tc_rng_free(m->rng);
+	rt_weights_close(m->weights);
 	free(m->room);
 	rt_slots_release(&m->slots);
 	free(m->layers);
@@ -370,6 +381,7 @@ static struct tc_tensor *forward(struct tc_scope *s, struct rt_model *m, const s
 	struct tc_tensor *logits;
 	struct rt_hidden x;
 
+	assert(m->params); /* rt_model_load */
 	if (tc_failed(s) || check_batch(s, m, b) < 0 || start_pass(s, &p, m, b) < 0)
 		return NULL;
 	x = m->family->embed(s, &p);

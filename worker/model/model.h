@@ -27,6 +27,7 @@ struct rt_model_options {
 	 * the model's order stay. Otherwise the head's last layer is made anew with these classes in this order. */
 	const char *const *labels;
 	size_t label_count;
+	bool weights_later; /* open and check everything, but read no number: rt_model_load does that */
 };
 
 /* What loading found. Names as in the checkpoint that would be written (missing, initialised) or as found (unexpected).
@@ -48,6 +49,10 @@ void rt_model_report_release(struct rt_model_report *report);
 int rt_model_open(const char *dir, const struct rt_model_options *o, struct rt_model **ret,
 		  struct rt_model_report *report, struct rt_err *err);
 void rt_model_close(struct rt_model *m); /* NULL is fine */
+
+/* Of a model that was opened with weights_later: reads its weights, before the first forward. A second call does nothing.
+ * RT_NO_MEMORY. After a failure only rt_model_close. */
+int rt_model_load(struct rt_model *m, struct rt_err *err);
 
 struct rt_batch {
 	int64_t rows, width;

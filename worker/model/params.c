@@ -331,16 +331,6 @@ fail:
 	return -1;
 }
 
-/* ---- filling ---- */
-
-static enum tc_dtype dtype_of(enum rt_dtype d)
-{
-	return d == RT_DTYPE_F64    ? TC_F64
-	       : d == RT_DTYPE_F16  ? TC_F16
-	       : d == RT_DTYPE_BF16 ? TC_BF16
-				    : TC_F32;
-}
-
 /* A config.json of a few bytes can ask for any size; better said here than by the system, which ends the process. */
 static int check_memory(const struct rt_slots *s, struct rt_err *err)
 {
@@ -362,14 +352,40 @@ static int check_memory(const struct rt_slots *s, struct rt_err *err)
 	return 0;
 }
 
+int rt_slots_report(const struct rt_slots *s, struct rt_model_report *report, struct rt_err *err)
+{
+	if (check_memory(s, err) < 0)
+		return -1;
+	report->parameters = 0;
+	for (size_t i = 0; i < s->count; i++) {
+		const struct rt_slot *slot = &s->list[i];
+		int64_t n = 1;
+
+		for (int d = 0; d < slot->ndim; d++)
+			n *= slot->shape[d];
+		report->parameters += n;
+		if (!slot->found &&
+		    add_name(&report->initialised, &report->initialised_count, slot->name, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* ---- filling ---- */
+
+static enum tc_dtype dtype_of(enum rt_dtype d)
+{
+	return d == RT_DTYPE_F64    ? TC_F64
+	       : d == RT_DTYPE_F16  ? TC_F16
+	       : d == RT_DTYPE_BF16 ? TC_BF16
+				    : TC_F32;
+}
+
 struct tc_params *rt_slots_make(struct rt_slots *s, struct tc_scope *to, int flags, struct rt_err *err)
 {
-	struct tc_param_spec *specs;
+	struct tc_param_spec *specs = calloc(s->count + 1, sizeof *specs);
 	struct tc_params *params;
 
-	if (check_memory(s, err) < 0)
-		return NULL;
-	specs = calloc(s->count + 1, sizeof *specs);
 	if (!specs) {
 		rt_fail(err, RT_NO_MEMORY, "no memory to list the parameters");
 		return NULL;
@@ -498,9 +514,8 @@ static struct tc_tensor *draw_slot(struct tc_scope *to, const struct rt_slot *sl
 }
 
 int rt_slots_fill(struct rt_slots *s, const struct rt_family *f, const struct rt_config *c,
-		  struct tc_scope *to, struct tc_rng *rng, struct rt_model_report *report, struct rt_err *err)
+		  struct tc_scope *to, struct tc_rng *rng, struct rt_err *err)
 {
-	report->parameters = 0;
 	for (size_t i = 0; i < s->count; i++) {
 		struct rt_slot *slot = &s->list[i];
 		struct tc_scope *room = tc_scope_open(to, TC_NO_GRAD);
@@ -518,10 +533,6 @@ int rt_slots_fill(struct rt_slots *s, const struct rt_family *f, const struct rt
 		tc_scope_close(room);
 		if (rc < 0)
 			return -1;
-		if (!slot->found &&
-		    add_name(&report->initialised, &report->initialised_count, slot->name, err) < 0)
-			return -1;
-		report->parameters += tc_numel(*slot->at);
 	}
 	return 0;
 }

@@ -42,10 +42,13 @@ int rt_slots_match(struct rt_slots *s, const struct rt_family *f, const struct r
 /* Makes all parameters, zeros yet, in scope `to`, with tc_params_new's flags. NULL and err. */
 struct tc_params *rt_slots_make(struct rt_slots *s, struct tc_scope *to, int flags, struct rt_err *err);
 
+/* What can be said once the slots are matched: fills report's initialised and parameters. RT_NO_MEMORY: more
+ * numbers than the machine has room for. */
+int rt_slots_report(const struct rt_slots *s, struct rt_model_report *report, struct rt_err *err);
+
 /* Fills every parameter: read, or drawn as the library does (weights normal with
- * initializer_range, biases 0, norms 1 and 0, padding row 0). Fills report's initialised and parameters. */
+ * initializer_range, biases 0, norms 1 and 0, padding row 0). */
 int rt_slots_fill(struct rt_slots *s, const struct rt_family *f, const struct rt_config *c,
-		  struct tc_scope *to, struct tc_rng *rng, struct rt_model_report *report,
-		  struct rt_err *err);
+		  struct tc_scope *to, struct tc_rng *rng, struct rt_err *err);
 
 #endif

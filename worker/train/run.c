@@ -211,7 +211,9 @@ static int set_up(struct run *r, struct rt_err *err)
 		return -1;
 	if (r->setup->teacher.model && tell_model(r, "teacher", &r->setup->teacher, err) < 0)
 		return -1;
-	return tell_model(r, "student", &r->setup->student, err);
+	if (tell_model(r, "student", &r->setup->student, err) < 0)
+		return -1;
+	return rt_model_load(r->setup->student.model, err);
 }
 
 /* ---- the teacher ---- */
@@ -260,7 +262,7 @@ static int ask_teacher(struct run *r, struct rt_err *err)
 	int64_t rows = (int64_t)(train->n + validation->n), avoided;
 	double seconds, accuracy;
 
-	if (enter(r, "caching_teacher", err) < 0)
+	if (enter(r, "caching_teacher", err) < 0 || rt_model_load(s->teacher.model, err) < 0)
 		return -1;
 	if (rt_soft_compute(s->teacher.model, splits, 2, s->class_of_teacher,
 			    r->spec.per_device_eval_batch_size, &each, &r->soft, err) < 0)

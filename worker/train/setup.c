@@ -122,7 +122,9 @@ static int open_model(struct work *w, const char *pointer, const char *dir,
 static int open_teacher(struct work *w)
 {
 	const struct rt_spec *spec = w->s->spec;
-	struct rt_model_options how = { .seed = (uint64_t)spec->seed, .precision = w->s->teacher_precision };
+	struct rt_model_options how = { .seed = (uint64_t)spec->seed,
+					.precision = w->s->teacher_precision,
+					.weights_later = true };
 	struct rt_setup_model *m = &w->s->teacher;
 
 	if (open_model(w, "/teacher_id", spec->teacher_id, &how, spec->max_length, m) < 0)
@@ -151,7 +153,8 @@ static int open_student(struct work *w, const char *const *labels, size_t label_
 					.seed = (uint64_t)spec->seed,
 					.precision = w->s->precision,
 					.labels = labels,
-					.label_count = label_count };
+					.label_count = label_count,
+					.weights_later = true };
 	struct rt_setup_model *m = &w->s->student;
 
 	if (open_model(w, "/student_id", spec->student_id, &how, spec->max_length, m) < 0)

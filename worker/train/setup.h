@@ -52,7 +52,7 @@ struct rt_setup {
 	size_t label_count;
 };
 
-/* Reads and checks everything; all that is wrong goes to problems (by field), all that is doubtful to warnings.
+/* Reads and checks everything but the numbers in the weights, which rt_model_load reads; all that is wrong goes to problems (by field), all that is doubtful to warnings.
  * RT_UNPROCESSABLE with problems filled; RT_NO_MEMORY, RT_IO, RT_INTERNAL and what tick said without.
  * problems and warnings: emptied first. spec: borrowed until rt_setup_close. */
 int rt_setup_open(const struct rt_spec *spec, const struct rt_setup_options *o, struct rt_setup **ret,

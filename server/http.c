@@ -148,6 +148,23 @@ static bool length_is_clear(struct rt_req *req, const char *length)
 	return n == 0 || (n == 1 && length && *length && strspn(length, "0123456789") == strlen(length));
 }
 
+/* A browser sends some requests to us for any page that it shows, whoever made the page. It says so: newer ones in Sec-Fetch-Site,
+ * all of them in Origin. Reading is safe: the page does not get to see the answer. */
+static bool is_foreign(struct rt_req *req)
+{
+	const char *site = rt_req_header(req, "Sec-Fetch-Site"), *origin = rt_req_header(req, "Origin");
+	const char *host = rt_req_header(req, "Host"), *authority;
+
+	if (strcmp(req->method, "GET") == 0 || strcmp(req->method, "HEAD") == 0)
+		return false;
+	if (site)
+		return strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0;
+	if (!origin)
+		return false; /* not a browser */
+	authority = strstr(origin, "://");
+	return !authority || !host || strcasecmp(authority + 3, host) != 0;
+}
+
 /* The headers are there. Returns true if the answer cannot wait for the body. */
 static bool check_headers(struct rt_req *req, const char *method)
 {
@@ -162,6 +179,8 @@ static bool check_headers(struct rt_req *req, const char *method)
 	if (req->bad.code == RT_OK)
 		req->route = rt_route_find(req->server->http.routes, method, &req->target, &req->params,
 					   req->allow, &req->bad);
+	if (req->bad.code == RT_OK && is_foreign(req))
+		rt_fail(&req->bad, RT_FORBIDDEN, "a page of another site may not change anything here");
 	if (req->bad.code == RT_OK && size > req->route->body_max)
 		rt_fail(&req->bad, RT_TOO_LARGE, "the body may have at most %zu bytes here (got %llu)",
 			req->route->body_max, (unsigned long long)size);

@@ -123,13 +123,34 @@ describe.skipIf(why)(`a job's page${why ? `: ${why}` : ''}`, () => {
 		expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBeLessThanOrEqual(0);
 	});
 
+	it('pauses and goes on, and marks where', async () => {
+		const id = await server.submit({
+			student_id: model, dataset_id: join(server.models, 'small'), student_init: 'random', max_length: 24, per_device_train_batch_size: 16, learning_rate: 2e-3, alpha: 1, epochs: 12, name: 'a long one',
+		});
+		await open(`/jobs/${id}`);
+		const epochs = page.getByRole('table', { name: 'Every epoch' }).locator('tbody tr');
+		await expect.poll(() => epochs.count()).toBeGreaterThanOrEqual(1);
+		const state = (word: string) => page.locator('.ids .status', { hasText: word }).waitFor({ timeout: 60_000 });
+		await page.getByRole('button', { name: 'Pause' }).click();
+		await state('paused');
+		await page.getByRole('button', { name: 'Resume' }).click();
+		await state('succeeded');
+		expect(await epochs.count()).toBe(12);
+		await page.locator('.ids').getByText('attempt 2').waitFor();
+		// the mark is drawn on a canvas; what it is drawn from is said in words too
+		await page.locator('.plot[aria-label*="Attempt 2 goes on from epoch"]').first().waitFor();
+		await tab('Events').click();
+		await page.locator('.events').getByText('run.resumed').waitFor();
+		await page.locator('.history').getByText('paused', { exact: true }).first().waitFor();
+	});
+
 	it('says so when the job is deleted or never was', async () => {
 		const id = await server.submit({ student_id: model, dataset_id: join(server.models, 'small'), student_init: 'random', alpha: 1, name: 'short lived' });
+		watch.expected = [/status of 404/]; // it may be asked for once more while it goes
 		await open(`/jobs/${id}`);
 		await page.getByRole('button', { name: 'Delete' }).click();
 		await page.getByRole('dialog').getByRole('button', { name: 'Delete it' }).click();
 		await page.getByRole('heading', { name: 'This job was deleted' }).waitFor({ timeout: 60_000 });
-		watch.expected = [/status of 404/];
 		await page.goto(`${server.url}/jobs/job_01ARZ3NDEKTSV4RRFFQ69G5FAV`);
 		await page.getByText("no job has the id 'job_01ARZ3NDEKTSV4RRFFQ69G5FAV'").waitFor();
 	});

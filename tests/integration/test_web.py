@@ -68,3 +68,22 @@ def test_compressed_for_those_who_read_it(client, page, accept, coding):
         assert answer.headers["etag"] != page.headers["etag"]
     else:
         assert answer.body == page.body
+
+
+@pytest.mark.parametrize("headers, status", [
+    ({}, 404), ({"Origin": "http://{host}"}, 404), ({"Sec-Fetch-Site": "same-origin", "Origin": "http://{host}"}, 404), ({"Sec-Fetch-Site": "none"}, 404),
+    ({"Origin": "http://evil.example"}, 403), ({"Origin": "null"}, 403), ({"Origin": "http://{host}.evil.example"}, 403),
+    ({"Sec-Fetch-Site": "cross-site", "Origin": "http://{host}"}, 403), ({"Sec-Fetch-Site": "same-site"}, 403)])
+def test_pages_of_other_sites_change_nothing(server, headers, status):
+    """404 is the answer to who may ask: there is no such job."""
+    host = f"{server.client.host}:{server.client.port}"
+    conn = server.client.connect()
+    try:
+        conn.request("POST", "/v1/jobs/job_01ARZ3NDEKTSV4RRFFQ69G5FAV/cancel", headers={k: v.replace("{host}", host) for k, v in headers.items()})
+        assert conn.getresponse().status == status
+        conn.close()
+        conn.request("GET", "/v1/jobs", headers={"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site"})
+        response = conn.getresponse()
+        assert response.status == 200 and not response.getheader("Access-Control-Allow-Origin")
+    finally:
+        conn.close()

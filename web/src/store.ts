@@ -32,8 +32,9 @@ function reread(id: string): void {
 		id,
 		window.setTimeout(() => {
 			rereading.delete(id);
+			if (!jobs.has(id)) return; // deleted meanwhile
 			readJob(id).catch(() => undefined); // gone, or the stream's trouble to tell
-		}, 50),
+		}, 250),
 	);
 }
 

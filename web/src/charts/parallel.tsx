@@ -74,8 +74,8 @@ export function Parallel({ names, lines, lit, label, format }: { names: string[]
 				))}
 				{axes.map((a, i) => (
 					<g key={a.name} transform={`translate(${x(i)} 0)`}>
-						{a.ticks.map((t) => (
-							<text key={String(t.value)} class="tick" x={i === axes.length - 1 ? 8 : -8} y={y(t.at) + 4} text-anchor={i === axes.length - 1 ? 'start' : 'end'}>
+						{a.ticks.filter((t, k) => k === 0 || k === a.ticks.length - 1 || (t.at - a.ticks[k - 1]!.at > 0.07 && a.ticks[a.ticks.length - 1]!.at - t.at > 0.07)).map((t) => (
+							<text key={String(t.value)} class="tick" x={i === axes.length - 1 ? 10 : -10} y={y(t.at) + 4} text-anchor={i === axes.length - 1 ? 'start' : 'end'}>
 								{cut(format(i, t.value))}
 							</text>
 						))}

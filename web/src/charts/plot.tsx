@@ -36,7 +36,7 @@ interface Props {
 	height?: number;
 	floor?: number; // y never begins above it
 	xLabel?: string;
-	onHide?: (label: string, hidden: boolean) => void;
+	compact?: boolean; // the legend shows values only; the names stand elsewhere on the page
 }
 
 const resolve = (c: string): string => (/^[a-z0-9-]+$/.test(c) ? colour(c) : c);
@@ -81,7 +81,12 @@ function drawMarks(u: uPlot, marks: Mark[]): void {
 			const below = y < bbox.top + 26 * ratio;
 			ctx.textAlign = right ? 'right' : 'left';
 			ctx.textBaseline = below ? 'top' : 'bottom';
-			ctx.fillText(m.label, x + (right ? -1 : 1) * 9 * ratio, y + (below ? 9 : -7) * ratio);
+			ctx.lineWidth = 4 * ratio;
+			ctx.strokeStyle = colour('page');
+			ctx.lineJoin = 'round';
+			const at: [number, number] = [x + (right ? -1 : 1) * 9 * ratio, y + (below ? 9 : -7) * ratio];
+			ctx.strokeText(m.label, ...at); // so that it is read over a line
+			ctx.fillText(m.label, ...at);
 		}
 	}
 	ctx.restore();
@@ -152,12 +157,6 @@ export function Plot(props: Props) {
 							u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
 						},
 					],
-					setSeries: [
-						(u, i, o) => {
-							const line = i === null ? undefined : latest.current.lines[i - 1];
-							if (line && o.show !== undefined) latest.current.onHide?.(line.label, !u.series[i!]!.show);
-						},
-					],
 				},
 			},
 			[[], ...lines.map(() => [])],
@@ -189,5 +188,5 @@ export function Plot(props: Props) {
 		setData();
 	});
 
-	return <div class="plot" ref={box} role="img" aria-label={props.label} />;
+	return <div class={`plot ${props.compact ? 'is-compact' : ''}`} ref={box} role="img" aria-label={props.label} />;
 }

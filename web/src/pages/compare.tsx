@@ -162,7 +162,7 @@ function Comparison({ data, ids }: { data: JobData[]; ids: string[] }) {
 	const evalLoss = useMemo(() => line((e) => e.eval_loss), deps);
 	const trainLoss = useMemo(() => line((e) => e.train_loss), deps);
 	const longest = Math.max(1, ...epochs.map((e) => e[e.length - 1]?.epoch ?? 0));
-	const common = { zoom, sync: 'compare', range: [0, longest * 1.03] as [number, number] };
+	const common = { zoom, sync: 'compare', compact: true, range: [0, longest * 1.03] as [number, number] };
 
 	const sortKey = place.value.query.get('sort') ?? '-accuracy';
 	const descending = sortKey.startsWith('-');

@@ -272,9 +272,10 @@ function Curves({ job, d }: { job: Job; d: JobData }) {
 
 	const loss = useMemo((): PlotLine[] => {
 		const raw = stepLine(steps, total, (s) => s.loss);
+		const reach = Math.round(raw.y.length / 60);
 		const lines: PlotLine[] = [
-			{ label: 'training, each step', colour: 'student', width: 1, faint: true, x: raw.x, y: raw.y },
-			{ label: 'training', colour: 'student', width: 2, x: raw.x, y: smooth(raw.y, Math.round(raw.y.length / 60)) },
+			...(reach > 0 ? [{ label: 'training, each step', colour: 'student', width: 1, faint: true, ...raw }] : []),
+			{ label: 'training', colour: 'student', width: 2, x: raw.x, y: smooth(raw.y, reach) },
 			{ label: 'validation', colour: 'ink', width: 2, points: true, ...epochLine(epochs, (e) => e.eval_loss) },
 		];
 		if (parts.value) {
@@ -320,7 +321,7 @@ function Curves({ job, d }: { job: Job; d: JobData }) {
 			<div class="charts">
 				<figure class="wide">
 					<figcaption>Loss</figcaption>
-					<Plot {...common} height={300} lines={loss} marks={restarts} format={f.value} floor={0} label={`Loss by epoch. Latest: training ${f.value(epochs[epochs.length - 1]?.train_loss)}, validation ${f.value(epochs[epochs.length - 1]?.eval_loss)}. The table below has every epoch.`} />
+					<Plot {...common} height={300} lines={loss} marks={restarts} format={f.value} floor={0} label={`Loss by epoch. Latest: training ${f.value(epochs[epochs.length - 1]?.train_loss)}, validation ${f.value(epochs[epochs.length - 1]?.eval_loss)}. The table below has every epoch.${restarts.map((m) => ` ${m.label.charAt(0).toUpperCase()}${m.label.slice(1)} goes on from epoch ${f.value(Math.round(m.x * 100) / 100)}.`).join('')}`} />
 				</figure>
 				<figure class="wide">
 					<figcaption>Accuracy on the validation split</figcaption>

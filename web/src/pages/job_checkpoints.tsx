@@ -18,7 +18,7 @@ export function Checkpoints({ job, d }: { job: Job; d: JobData }) {
 			</section>
 			<section>
 				<h2>Take the best with curl</h2>
-				<Code label="Fetching with curl" text={`mkdir -p student && curl -L ${base}.tar \\\n  | tar -x -C student --strip-components=1`} />
+				<Code label="Fetching with curl" text={`mkdir -p student\ncurl -L ${base}.tar |\n  tar -x -C student --strip-components=1`} />
 				<p>Works while the job runs; the address always leads to the best checkpoint so far.</p>
 				<h2>Load it with transformers</h2>
 				<Code

@@ -236,7 +236,7 @@ function Table({ page }: { page: Page }) {
 							</th>
 							<th>Job</th>
 							<th>State</th>
-							<th class="num">Left</th>
+							<th class="num">Time</th>
 							<th class="num">Best accuracy</th>
 							<th>Data</th>
 							<th>Tags</th>
@@ -289,7 +289,9 @@ function Row({ job: s, tabIndex, chosen, choose, onFocus }: { job: Signal<Job>; 
 					<small class="reason">{job.error.reason.replace(/_/g, ' ')}</small>
 				) : null}
 			</td>
-			<td class="num">{busy ? f.duration(p.eta_s) : f.NONE}</td>
+			<td class={`num ${busy ? '' : 'took'}`}>
+				{busy ? (p.eta_s !== null ? `${f.duration(p.eta_s)} left` : f.NONE) : job.started_at && job.finished_at ? f.duration((Date.parse(job.finished_at) - Date.parse(job.started_at)) / 1000) : f.NONE}
+			</td>
 			<td class="num best">
 				{p.best ? (
 					<>

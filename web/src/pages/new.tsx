@@ -7,7 +7,8 @@ import * as f from '../format';
 import { go, place } from '../router';
 import { compose, curlOf, entriesOf, fieldAt, fieldsOf, allowed, type Entries, type Field, type Schema } from '../schema';
 import { follow } from '../stream';
-import { Code, Failure, say } from '../ui/parts';
+import { Code, Failure, modelName, say } from '../ui/parts';
+import { keep } from '../store';
 
 /** Where fields stand. What is not named here comes at the end: a later server may have more. */
 const GROUPS: { title: string; open: boolean; fields: string[] }[] = [
@@ -58,6 +59,7 @@ export default function NewPage() {
 			]);
 			const made = fieldsOf(api.components.schemas.JobSpec);
 			batch(() => {
+				if (original) keep(original);
 				fields.value = made;
 				entries.value = original ? entriesOf(made, original.original_spec as Record<string, unknown>) : {};
 				const distinct = (of: (j: Job) => string | null | undefined) => [...new Set(recent.data.map(of).filter((x): x is string => !!x))].slice(0, 30);
@@ -154,7 +156,7 @@ export default function NewPage() {
 	return (
 		<>
 			<div class="headline">
-				<h1>{from ? 'Clone a job' : 'New job'}</h1>
+				<h1>{from ? `New job, like ${modelName(from)}` : 'New job'}</h1>
 			</div>
 			<form class="new" onSubmit={submit} noValidate>
 				<div class="groups">
@@ -309,7 +311,7 @@ function Report({ report, checking, waiting, fields }: { report: Validation | nu
 					{facts.student ? <Fact name="Student" value={`${facts.student.family}, ${millions(facts.student.parameters)}`} /> : null}
 					{facts.train_rows != null ? <Fact name="Training texts" value={f.integer(facts.train_rows)} /> : null}
 					{facts.validation_rows != null ? <Fact name="Validation texts" value={f.integer(facts.validation_rows)} /> : null}
-					{facts.labels ? <Fact name="Classes" value={f.integer(facts.labels.length)} /> : null}
+					{facts.labels != null ? <Fact name="Classes" value={f.integer(Array.isArray(facts.labels) ? facts.labels.length : Number(facts.labels))} /> : null}
 					{facts.tokenizers ? <Fact name="Tokenizers" value={facts.tokenizers} /> : null}
 					{facts.truncated_rows ? <Fact name="Texts cut to max length" value={f.integer(facts.truncated_rows)} /> : null}
 					{facts.steps != null ? <Fact name="Steps" value={f.integer(facts.steps)} /> : null}

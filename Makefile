@@ -47,6 +47,9 @@ bench: build ## measure this machine, the server, and a job against the Hugging 
 fuzz: setup-dev ## every reader of strangers' files under libFuzzer, ASan and UBSan; half an hour of CPU for each
 	@scripts/fuzz $(if $(FUZZ_SECONDS),--seconds $(FUZZ_SECONDS)) $(if $(FUZZ_JOBS),--jobs $(FUZZ_JOBS)) $(FUZZ_ARGS)
 
+bench-web: setup-test build ## what the dashboard loads, its list with 10,000 jobs, 50 jobs that talk ten times a second
+	@node bench/web.mjs $(BUILD)
+
 check: setup-dev ## format, spelling, and a build without warnings by gcc and by clang
 	@scripts/check
 

@@ -116,7 +116,15 @@ export function Plot(props: Props) {
 					focus: { prox: 24 },
 				},
 				focus: { alpha: 1 },
-				legend: { live: true },
+				legend: {
+					live: true,
+					markers: {
+						dash: (_u, i) => {
+							const dash = lines[i - 1]?.dash;
+							return dash ? (dash[0]! > 4 ? 'dashed' : 'dotted') : 'solid';
+						},
+					},
+				},
 				scales: {
 					x: { time: false, range: (_u, min, max) => latest.current.zoom?.value ?? latest.current.range ?? [min, max === min ? min + 1 : max] },
 					y: {

@@ -10,7 +10,7 @@ import { differing, hyperparameters, order, type Value } from '../compare';
 import { applyTo, jobData, readAll, type JobData } from '../data';
 import * as f from '../format';
 import { go, place, withQuery } from '../router';
-import { jobOf } from '../store';
+import { jobOf, keep } from '../store';
 import { follow, listen, resync } from '../stream';
 import { Scroll, StatusMark } from '../ui/parts';
 
@@ -97,7 +97,13 @@ export default function ComparePage() {
 function Choice({ ids, data }: { ids: string[]; data: JobData[] }) {
 	const recent = useSignal<Job[]>([]);
 	useEffect(() => {
-		get<List<Job>>('/v1/jobs?limit=100').then((l) => (recent.value = l.data), () => undefined);
+		get<List<Job>>('/v1/jobs?limit=100').then(
+			(l) => {
+				l.data.forEach(keep);
+				recent.value = l.data;
+			},
+			() => undefined,
+		);
 	}, []);
 	const others = recent.value.filter((j) => !ids.includes(j.id));
 	return (

@@ -168,6 +168,12 @@ function Bars({ teacher, student, temperature }: { teacher: Answer | null; stude
 				</figcaption>
 				<table class="bars">
 					<caption class="hidden">{title}: probabilities of the likeliest and the least likely classes</caption>
+					<colgroup>
+						<col class="name" />
+						<col />
+						{pt ? <col class="value" /> : null}
+						{ps ? <col class="value" /> : null}
+					</colgroup>
 					<thead class="hidden">
 						<tr>
 							<th>Class</th>
@@ -207,8 +213,8 @@ function Bars({ teacher, student, temperature }: { teacher: Answer | null; stude
 	return (
 		<section aria-label="Probabilities">
 			<p class="legend">
-				{teacher ? <span class="of-teacher">teacher {modelName(teacher.model)}</span> : null}
-				{student ? <span class="of-student">student {modelName(student.model)}</span> : null}
+				{teacher ? <span class="of-teacher">teacher: {modelName(teacher.model)}</span> : null}
+				{student ? <span class="of-student">student: {modelName(student.model)}</span> : null}
 				<small>Bars are scaled to the largest of each panel.</small>
 			</p>
 			<div class="charts">

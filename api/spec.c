@@ -191,8 +191,10 @@ static const struct field fields[] = {
 	  .at = AT(precision),
 	  .words = precision_words,
 	  .fallback = RT_PRECISION_AUTO,
-	  .help = "Arithmetic of the student. bf16: products in bf16, weights, sums and the optimizer in fp32. auto: "
-		  "bf16 where the processor has it (AVX-512 BF16), else fp32. fp16 needs a GPU." },
+	  .help = "Arithmetic of the student. bf16: products in bf16, weights, sums and the optimizer in "
+		  "fp32. auto: "
+		  "bf16 where the processor has it (AVX-512 BF16), else fp32. fp16 is refused: bf16 needs no "
+		  "scaling of the loss." },
 	{ .name = "teacher_precision",
 	  .kind = ENUM,
 	  .at = AT(teacher_precision),
@@ -280,7 +282,7 @@ static const struct field fields[] = {
 	  .at = AT(gpus),
 	  .low = 0,
 	  .high = 1,
-	  .help = "GPUs of the worker." },
+	  .help = "GPUs of the worker: with 1 it trains on the first GPU that its libtorch sees." },
 	{ .name = "run_hpo",
 	  .kind = BOOL,
 	  .at = AT(run_hpo),
@@ -619,9 +621,6 @@ static void check_together(struct rt_spec *spec, const json_t *json, struct rt_p
 		rt_problems_add(p, "/push_to_hub", NULL,
 				"push_to_hub is not supported in this version; send false or leave it out, "
 				"and fetch the best checkpoint by URL");
-	if (spec->gpus > 0)
-		rt_problems_add(p, "/resources/gpus", NULL,
-				"resources.gpus must be 0 in this version (got %lld)", (long long)spec->gpus);
 }
 
 int rt_spec_parse(const json_t *json, struct rt_spec *ret, struct rt_problems *problems, struct rt_err *err)

@@ -39,7 +39,7 @@ BAD_FIELDS = [
     ("null for a number", {"epochs": None}, "/epochs", "epochs must not be null", None),
     ("search", {"run_hpo": True}, "/run_hpo", "", None),
     ("a token", {"hub_token": "hf_secret"}, "/hub_token", "", None),
-    ("a GPU", {"resources": {"gpus": 1}}, "/resources/gpus", "", None),
+    ("two GPUs", {"resources": {"gpus": 2}}, "/resources/gpus", "", None),
     ("33 tags", {"tags": [str(i) for i in range(33)]}, "/tags", "tags may hold at most 32 strings (got 33)", None),
     ("an escape in a pointer", {"a/b~c": 1}, "/a~1b~0c", "unknown field 'a/b~c'", None),
 ]

@@ -32,6 +32,13 @@ static void in_every_set(void (*body)(bool bf16))
 		}
 	}
 	unsetenv("RT_KERNELS");
+	/* what stands in for them on a GPU */
+	setenv("RT_TORCH_COMPOSED", "1", 1);
+	for (int bf16 = 0; bf16 < 2; bf16++) {
+		print_message("composed, %s\n", bf16 ? "bf16" : "fp32");
+		body(bf16);
+	}
+	unsetenv("RT_TORCH_COMPOSED");
 }
 
 /* Parameters as fused layers take them, and the same numbers as leaves for plain ops. */

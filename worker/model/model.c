@@ -25,7 +25,7 @@ struct rt_model {
 	size_t room_count;
 	struct tc_rng *rng;
 	uint64_t seed;
-	bool trainable, bf16;
+	bool trainable, bf16, gpu;
 	struct rt_weights *weights; /* until the parameters are filled; NULL: none, or filled */
 };
 
@@ -119,8 +119,9 @@ static int open_parts(struct rt_model *m, const char *dir, const struct rt_model
 	m->trainable = o->trainable;
 	m->bf16 = o->precision == RT_PRECISION_BF16;
 	m->layers = calloc((size_t)(m->config.groups * m->config.inner), sizeof *m->layers);
+	m->gpu = o->gpu;
 	m->rng = tc_rng_new(o->seed);
-	m->scope = tc_scope_open(NULL, 0);
+	m->scope = tc_scope_open(NULL, rt_model_scope_flags(m));
 	if (!m->layers || !m->rng || !m->scope)
 		return rt_fail(err, RT_NO_MEMORY, "no memory to open the model");
 	if (rt_slots_list(m->family, &m->config, &m->body, m->layers, &m->slots, err) < 0)
@@ -414,13 +415,41 @@ struct tc_tensor *rt_model_forward_trace(struct tc_scope *s, struct rt_model *m,
 
 /* ---- saving ---- */
 
+/* A parameter's numbers in this machine's memory: its own, or read into *at, which then moves behind them. NULL and err. */
+static const void *host_data(const struct rt_model *m, const struct rt_slot *slot, float **at,
+			     struct rt_err *err)
+{
+	const void *data = tc_data(*slot->at);
+	size_t n = (size_t)tc_numel(*slot->at);
+	struct tc_scope *s;
+	int rc;
+
+	if (data)
+		return data;
+	s = tc_scope_open(NULL, TC_NO_GRAD | rt_model_scope_flags(m));
+	rc = tc_read(s, *slot->at, TC_F32, *at, n, err);
+	tc_scope_close(s);
+	if (rc < 0)
+		return NULL;
+	data = *at;
+	*at += n;
+	return data;
+}
+
 int rt_model_save(const struct rt_model *m, const char *path, struct rt_err *err)
 {
 	struct rt_tensor *list = calloc(m->slots.count, sizeof *list);
-	int rc;
+	float *room = NULL, *at;
+	size_t total = 0;
+	int rc = -1;
 
-	if (!list)
-		return rt_fail(err, RT_NO_MEMORY, "no memory to save the model");
+	for (size_t i = 0; m->gpu && i < m->slots.count; i++)
+		total += (size_t)tc_numel(*m->slots.list[i].at);
+	at = room = malloc((total + 1) * sizeof *room);
+	if (!list || !room) {
+		rt_fail(err, RT_NO_MEMORY, "no memory to save the model");
+		goto out;
+	}
 	for (size_t i = 0; i < m->slots.count; i++) {
 		const struct rt_slot *slot = &m->slots.list[i];
 
@@ -428,17 +457,26 @@ int rt_model_save(const struct rt_model *m, const char *path, struct rt_err *err
 			.name = slot->name,
 			.dtype = RT_DTYPE_F32,
 			.ndim = slot->ndim,
-			.data = tc_data(*slot->at),
+			.data = host_data(m, slot, &at, err),
 			.size_bytes = (size_t)tc_numel(*slot->at) * sizeof(float),
 		};
+		if (!list[i].data)
+			goto out;
 		memcpy(list[i].shape, slot->shape, sizeof slot->shape);
 	}
 	rc = rt_safetensors_write(path, list, m->slots.count, NULL, 0, err);
+out:
 	free(list);
+	free(room);
 	return rc;
 }
 
 /* ---- what it is ---- */
+
+int rt_model_scope_flags(const struct rt_model *m)
+{
+	return m->gpu ? TC_GPU : 0;
+}
 
 const char *rt_model_family(const struct rt_model *m)
 {

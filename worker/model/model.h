@@ -23,6 +23,7 @@ struct rt_model_options {
 	int init;	/* enum rt_student_init: RT_INIT_RANDOM reads config.json alone */
 	uint64_t seed;	/* of what is initialised here and of dropout */
 	int precision; /* enum rt_precision: FP32, AUTO (here: FP32) or BF16 (products are bf16; what is trained stays fp32) */
+	bool gpu; /* on the first GPU that libtorch sees */
 	/* The classes wanted, or NULL for those of config.json. If they are the model's own, in any order, the head and
 	 * the model's order stay. Otherwise the head's last layer is made anew with these classes in this order. */
 	const char *const *labels;
@@ -60,6 +61,9 @@ struct rt_batch {
 	const int64_t *token_type_ids; /* (rows, width), or NULL: all 0 */
 	const int64_t *lengths;	       /* (rows): 1..width real tokens, or NULL: all width */
 };
+
+/* tc_scope_open's flags for the scope of a forward: where the model is. */
+int rt_model_scope_flags(const struct rt_model *m);
 
 /* (rows, labels) logits, fp32; they belong to s. b: borrowed for the call. training: dropout on, drawn from the model's
  * own generator. NULL when s has failed; ids outside the vocabulary and rows that are too long fail it by row and

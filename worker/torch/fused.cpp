@@ -8,11 +8,13 @@
 #include <cstring>
 #include <stdexcept>
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
 
+#include "worker/torch/composed.hpp"
 #include "worker/torch/gemm.hpp"
 #include "worker/torch/inner.hpp"
 #include "worker/torch/kernels.h"
@@ -300,6 +302,8 @@ static Tensor recorded(const Tensor &x, const sides &p)
 struct tc_tensor *tc_project(struct tc_scope *s, struct tc_tensor *x, const struct tc_affine *a, size_t n)
 {
 	return pure(s, "project", { x }, [&] {
+		if (tc_is_composed(x->t))
+			return tc_composed_project(x->t, a, n);
 		const sides p(a, n);
 		const Tensor in = recorded(lowered(x->t, p.bf16), p);
 		Tensor y;
@@ -372,6 +376,8 @@ struct tc_tensor *tc_project_act(struct tc_scope *s, struct tc_tensor *x, const 
 				 enum tc_act act)
 {
 	return pure(s, "project_act", { x }, [&] {
+		if (tc_is_composed(x->t))
+			return tc_composed_act(tc_composed_project(x->t, a, 1), act);
 		const sides p(a, 1);
 		const rt_kernel_act kind = kernel_act(act);
 		const Tensor in = recorded(lowered(x->t, p.bf16), p);
@@ -529,6 +535,15 @@ struct tc_tensor *tc_project_norm(struct tc_scope *s, struct tc_tensor *x, const
 {
 	Tensor low;
 	tc_tensor *out = pure(s, "project_norm", { x, residual }, [&] {
+		if (tc_is_composed(x->t)) {
+			const Tensor z = tc_composed_project(x->t, a, 1);
+			const Tensor h = residual->t + tc_composed_dropout(z, r, p).to(at::kFloat);
+			const Tensor y = tc_composed_norm(h, norm, eps);
+
+			if (is_bf16(z))
+				low = y.to(at::kBFloat16);
+			return y;
+		}
 		const sides l(a, 1);
 		const norm_params n(norm, eps);
 		const Tensor in = recorded(lowered(x->t, l.bf16), l), rest = residual->t.contiguous();
@@ -573,6 +588,13 @@ struct tc_tensor *tc_norm(struct tc_scope *s, struct tc_tensor *x, const struct 
 {
 	Tensor low;
 	tc_tensor *out = pure(s, "norm", { x }, [&] {
+		if (tc_is_composed(x->t)) {
+			const Tensor y = tc_composed_norm(x->t, norm, eps);
+
+			if (bf16)
+				low = y.to(at::kBFloat16);
+			return y;
+		}
 		const norm_params n(norm, eps);
 		Tensor in = x->t.contiguous(), full, h, stats;
 
@@ -632,6 +654,11 @@ struct gate_node : Node {
 struct tc_tensor *tc_gate(struct tc_scope *s, struct tc_tensor *x, enum tc_act act)
 {
 	return pure(s, "gate", { x }, [&] {
+		if (tc_is_composed(x->t)) {
+			const int64_t half = x->t.size(1) / 2;
+
+			return tc_composed_act(x->t.narrow(1, 0, half), act) * x->t.narrow(1, half, half);
+		}
 		const Tensor in = x->t.contiguous();
 		const rt_kernel_act kind = kernel_act(act);
 		Tensor y;
@@ -684,6 +711,8 @@ struct tc_tensor *tc_rotate(struct tc_scope *s, struct tc_tensor *x, int64_t hea
 			    struct tc_tensor *sin)
 {
 	return pure(s, "rotate", { x, cos, sin }, [&] {
+		if (tc_is_composed(x->t))
+			return tc_composed_rotate(x->t, heads, cos->t, sin->t);
 		const Tensor in = x->t.contiguous(), c = cos->t.contiguous(), d = sin->t.contiguous();
 		Tensor y;
 
@@ -731,6 +760,8 @@ struct dropout_node : Node {
 struct tc_tensor *tc_dropout(struct tc_scope *s, struct tc_rng *r, struct tc_tensor *x, double p)
 {
 	return pure(s, "dropout", { x }, [&] {
+		if (tc_is_composed(x->t))
+			return tc_composed_dropout(x->t, r, p);
 		const Tensor in = x->t.contiguous();
 		Tensor y;
 
@@ -829,6 +860,8 @@ struct tc_tensor *tc_embed(struct tc_scope *s, size_t n, struct tc_tensor *const
 		Tensor y;
 
 		want(n >= 1 && n <= TC_TABLES_MAX && tables[0], "one to three tables are added up");
+		if (tc_is_composed(tables[0]->t))
+			return tc_composed_embed(n, tables, ids, skip, rows);
 		node->n = n;
 		e.rows = rows;
 		e.cols = tables[0]->t.size(1);
@@ -973,6 +1006,8 @@ static void check_attention(const tc_attention *a, const attend_node &n)
 struct tc_tensor *tc_attend(struct tc_scope *s, const struct tc_attention *a)
 {
 	return pure(s, "attend", { a->query }, [&] {
+		if (a->query && tc_is_composed(a->query->t))
+			return tc_composed_attend(a);
 		std::shared_ptr<attend_node> node = new_node<attend_node>();
 		const Tensor query = a->query->t.contiguous(),
 			     key = a->key ? a->key->t.contiguous() : Tensor();

@@ -30,6 +30,7 @@ struct tc_scope {
 	tc_scope *parent, *root;
 	tc_tensor *first;
 	bool grad;
+	at::Device device{ at::kCPU }; /* where what is made in it goes */
 	int open_children;
 	pthread_t thread;
 	rt_err err; /* the root's is the chain's */

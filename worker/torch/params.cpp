@@ -6,8 +6,11 @@
 #include <cstring>
 #include <new>
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/zeros.h>
 
+#include "worker/torch/composed.hpp"
 #include "worker/torch/inner.hpp"
 #include "worker/torch/kernels.h"
 
@@ -36,8 +39,11 @@ static at::Tensor view_of(const at::Tensor &flat, int64_t offset, const tc_param
 }
 
 /* Zeros from the system, which gives memory to a page when something is written there: most rows of a table never move. */
-static at::Tensor flat_of(int64_t n, at::ScalarType type)
+static at::Tensor flat_of(int64_t n, at::ScalarType type, at::Device device)
 {
+	if (!device.is_cpu())
+		return at::zeros({ n }, at::TensorOptions().dtype(type).device(device));
+
 	void *room = calloc((size_t)n + ALIGNED, c10::elementSize(type)), *aligned;
 
 	if (!room)
@@ -84,13 +90,13 @@ struct tc_params *tc_params_new(struct tc_scope *s, const struct tc_param_spec *
 		/* what is only read has its matrices in bfloat16 alone */
 		const int64_t skipped = p->bf16 && !p->train ? matrices : 0;
 
-		p->values = flat_of(p->total - skipped, at::kFloat);
+		p->values = flat_of(p->total - skipped, at::kFloat, s->device);
 		if (p->bf16)
-			p->low = flat_of(matrices, at::kBFloat16);
+			p->low = flat_of(matrices, at::kBFloat16, s->device);
 		if (p->train) {
-			p->grads = flat_of(p->total, at::kFloat);
-			p->moment1 = flat_of(p->total, at::kFloat);
-			p->moment2 = flat_of(p->total, at::kFloat);
+			p->grads = flat_of(p->total, at::kFloat, s->device);
+			p->moment1 = flat_of(p->total, at::kFloat, s->device);
+			p->moment2 = flat_of(p->total, at::kFloat, s->device);
 		}
 		for (size_t i = 0; i < n; i++) {
 			tc_param &q = p->list[i];
@@ -151,7 +157,9 @@ static void find_moving(tc_param &q, const float *m, const float *v, int64_t col
 int tc_params_ready(struct tc_scope *s, struct tc_params *p, struct rt_err *err)
 {
 	return effect(s, "params", {}, err, [&](rt_err *) {
-		if (p->train && p->bf16)
+		if (p->train && p->bf16 && !p->values.is_cpu())
+			p->low.copy_(p->values.narrow(0, 0, p->low.numel()));
+		else if (p->train && p->bf16)
 			rt_kernels_get()->lower((uint16_t *)p->low.data_ptr(), p->values.data_ptr<float>(),
 						p->low.numel());
 		for (size_t i = 0; p->train && i < p->list.size(); i++) {
@@ -160,6 +168,7 @@ int tc_params_ready(struct tc_scope *s, struct tc_params *p, struct rt_err *err)
 
 			t.set_requires_grad(true);
 			t.mutable_grad() = q.grad;
+			q.table = q.table && !tc_is_composed(t);
 			if (q.table)
 				find_moving(q, p->moment1.data_ptr<float>() + q.offset,
 					    p->moment2.data_ptr<float>() + q.offset, t.size(1));
@@ -192,12 +201,28 @@ struct tc_tensor *tc_params_moment(struct tc_scope *s, const struct tc_params *p
 	});
 }
 
+/* The sums stay where the gradients are; one number comes back. */
+static double composed_norm(const tc_params *p)
+{
+	at::Tensor total = at::zeros({}, p->grads.options());
+
+	for (const tc_param &q : p->list) {
+		if (!q.fresh)
+			total = total + q.grad.norm().square();
+	}
+	return std::sqrt(total.item().toDouble());
+}
+
 int tc_params_grad_norm(struct tc_scope *s, const struct tc_params *p, double *ret, struct rt_err *err)
 {
 	return effect(s, "grad_norm", {}, err, [&](rt_err *) {
 		const rt_kernels *k = rt_kernels_get();
 		double total = 0;
 
+		if (tc_is_composed(p->grads)) {
+			*ret = composed_norm(p);
+			return 0;
+		}
 		for (const tc_param &q : p->list) {
 			const float *g = q.grad.data_ptr<float>();
 
@@ -247,16 +272,33 @@ static void update_rows(const update &u, const rt_adamw &how, tc_param &q)
 	}
 }
 
+/* The same update of libtorch's plain ops. */
+static void composed_update(tc_params *p, size_t i, const rt_adamw &k)
+{
+	tc_param &q = p->list[i];
+	const int64_t n = q.grad.numel();
+	at::Tensor v = p->moment2.narrow(0, q.offset, n), m = p->moment1.narrow(0, q.offset, n);
+	at::Tensor value = p->values.narrow(0, q.offset, n);
+	const at::Tensor g = q.grad.reshape({ n }) * (double)k.grad_scale;
+
+	m.add_(g - m, (double)k.w1);
+	v.mul_((double)k.beta2).addcmul_(g, g, (double)k.w2);
+	value.mul_((double)k.keep)
+		.addcdiv_(m, (v.sqrt() / (double)k.root).add_((double)k.eps), -(double)k.step_size);
+}
+
 int tc_params_adamw(struct tc_scope *s, struct tc_params *p, const struct tc_adamw *how, struct rt_err *err)
 {
 	return effect(s, "adamw", {}, err, [&](rt_err *to) {
-		const update u = { rt_kernels_get(),
-				   p->values.data_ptr<float>(),
-				   p->grads.data_ptr<float>(),
-				   p->moment1.data_ptr<float>(),
-				   p->moment2.data_ptr<float>(),
-				   p->bf16 ? (uint16_t *)p->low.data_ptr() : nullptr,
-				   p->bf16 ? p->low.numel() : 0 };
+		const bool composed = tc_is_composed(p->values);
+		const update u = composed ? update()
+					  : update{ rt_kernels_get(),
+						    p->values.data_ptr<float>(),
+						    p->grads.data_ptr<float>(),
+						    p->moment1.data_ptr<float>(),
+						    p->moment2.data_ptr<float>(),
+						    p->bf16 ? (uint16_t *)p->low.data_ptr() : nullptr,
+						    p->bf16 ? p->low.numel() : 0 };
 		rt_adamw k = { .keep = 1,
 			       .w1 = (float)(1 - how->beta1),
 			       .beta2 = (float)how->beta2,
@@ -269,11 +311,15 @@ int tc_params_adamw(struct tc_scope *s, struct tc_params *p, const struct tc_ada
 		if (how->step < 1)
 			return rt_fail(to, RT_INTERNAL, "adamw: steps count from 1 (got %lld)",
 				       (long long)how->step);
-		for (tc_param &q : p->list) {
+		for (size_t i = 0; i < p->list.size(); i++) {
+			tc_param &q = p->list[i];
+
 			if (q.fresh)
 				continue;
 			k.keep = q.decay ? (float)(1 - how->lr * how->weight_decay) : 1;
-			if (q.table && k.keep == 1)
+			if (composed)
+				composed_update(p, i, k);
+			else if (q.table && k.keep == 1)
 				update_rows(u, k, q);
 			else
 				update_range(u, k, q.offset, q.grad.numel());

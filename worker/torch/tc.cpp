@@ -159,6 +159,9 @@ struct tc_scope *tc_scope_open(struct tc_scope *parent, int flags)
 	s->parent = parent;
 	s->root = parent ? parent->root : s;
 	s->grad = !(flags & TC_NO_GRAD) && (!parent || parent->grad);
+	s->device = parent	     ? parent->device
+		    : flags & TC_GPU ? at::Device(at::kCUDA, 0)
+				     : at::Device(at::kCPU);
 	s->thread = pthread_self();
 	if (parent) {
 		assert(pthread_equal(parent->thread, s->thread));
@@ -167,7 +170,7 @@ struct tc_scope *tc_scope_open(struct tc_scope *parent, int flags)
 	return s;
 }
 
-static void untc_link(tc_tensor *t)
+static void unlink_tensor(tc_tensor *t)
 {
 	if (t->prev)
 		t->prev->next = t->next;
@@ -191,7 +194,7 @@ void tc_drop(struct tc_tensor *t)
 {
 	if (!t)
 		return;
-	untc_link(t);
+	unlink_tensor(t);
 	delete t;
 }
 
@@ -214,7 +217,7 @@ struct tc_tensor *tc_keep(struct tc_scope *to, struct tc_tensor *t)
 		return nullptr;
 	if (!t)
 		return tc_fail(to, RT_INTERNAL, "keep: the tensor is missing");
-	untc_link(t);
+	unlink_tensor(t);
 	tc_link(to, t);
 	return t;
 }
@@ -340,20 +343,25 @@ static at::Tensor borrow(enum tc_dtype dtype, int ndim, const int64_t *shape, co
 struct tc_tensor *tc_from_data(struct tc_scope *s, enum tc_dtype dtype, int ndim, const int64_t *shape,
 			       const void *data)
 {
-	return pure(s, "from_data", {}, [&] { return borrow(dtype, ndim, shape, data).clone(); });
+	return pure(s, "from_data", {}, [&] {
+		const at::Tensor t = borrow(dtype, ndim, shape, data);
+
+		return s->device.is_cpu() ? t.clone() : t.to(s->device);
+	});
 }
 
 struct tc_tensor *tc_from_borrowed(struct tc_scope *s, enum tc_dtype dtype, int ndim, const int64_t *shape,
 				   const void *data)
 {
-	return pure(s, "from_borrowed", {}, [&] { return borrow(dtype, ndim, shape, data); });
+	return pure(s, "from_borrowed", {}, [&] { return borrow(dtype, ndim, shape, data).to(s->device); });
 }
 
 struct tc_tensor *tc_full(struct tc_scope *s, enum tc_dtype dtype, int ndim, const int64_t *shape,
 			  double value)
 {
 	return pure(s, "full", {}, [&] {
-		return at::full(dims(ndim, shape), value, at::TensorOptions().dtype(tc_scalar_type(dtype)));
+		return at::full(dims(ndim, shape), value,
+				at::TensorOptions().dtype(tc_scalar_type(dtype)).device(s->device));
 	});
 }
 
@@ -374,8 +382,9 @@ struct tc_tensor *tc_zeros_like(struct tc_scope *s, struct tc_tensor *t)
 
 struct tc_tensor *tc_arange(struct tc_scope *s, enum tc_dtype dtype, int64_t n)
 {
-	return pure(s, "arange", {},
-		    [&] { return at::arange(n, at::TensorOptions().dtype(tc_scalar_type(dtype))); });
+	return pure(s, "arange", {}, [&] {
+		return at::arange(n, at::TensorOptions().dtype(tc_scalar_type(dtype)).device(s->device));
+	});
 }
 
 struct tc_tensor *tc_clone(struct tc_scope *s, struct tc_tensor *t)
@@ -489,7 +498,8 @@ struct tc_tensor *tc_randn(struct tc_scope *s, struct tc_rng *r, enum tc_dtype d
 		if (!r)
 			throw std::runtime_error("the generator is missing");
 		return at::empty(dims(ndim, shape), at::TensorOptions().dtype(tc_scalar_type(dtype)))
-			.normal_(mean, std, r->gen);
+			.normal_(mean, std, r->gen)
+			.to(s->device);
 	});
 }
 
@@ -498,7 +508,7 @@ struct tc_tensor *tc_randperm(struct tc_scope *s, struct tc_rng *r, int64_t n)
 	return pure(s, "randperm", {}, [&] {
 		if (!r)
 			throw std::runtime_error("the generator is missing");
-		return at::randperm(n, r->gen, at::TensorOptions().dtype(at::kLong));
+		return at::randperm(n, r->gen, at::TensorOptions().dtype(at::kLong)).to(s->device);
 	});
 }
 

@@ -37,7 +37,10 @@ enum tc_dtype { TC_F32, TC_F64, TC_F16, TC_BF16, TC_I64, TC_I32, TC_U8, TC_BOOL 
 
 /* ---- scopes ---- */
 
-enum { TC_NO_GRAD = 1 }; /* a child of a TC_NO_GRAD scope is one too */
+enum {
+	TC_NO_GRAD = 1, /* a child of a TC_NO_GRAD scope is one too */
+	TC_GPU = 2,	/* tensors made in it are on the first GPU that the library sees; a child's too */
+};
 
 /* A new scope; parent: NULL or an open one. NULL without memory: NULL works as a failed scope everywhere. */
 struct tc_scope *tc_scope_open(struct tc_scope *parent, int flags);
@@ -242,7 +245,7 @@ int tc_params_adamw(struct tc_scope *s, struct tc_params *p, const struct tc_ada
  *
  * Products are in the parameters' precision: bf16 where matrices have a bf16 copy, fp32 otherwise; "low" below is a tensor of
  * that type, and x is converted to it when it has the other. Sums, norms, softmax and the gradients of parameters are fp32. The
- * results equal those of the plain ops up to rounding (tests/unit/test_fused.c); dropout draws other numbers. */
+ * results equal those of the plain ops up to rounding (tests/unit/test_fused.c); dropout draws other numbers. On a GPU they are made of plain ops. */
 
 enum tc_act { TC_ACT_GELU, TC_ACT_GELU_TANH, TC_ACT_RELU, TC_ACT_SILU, TC_ACT_TANH };
 

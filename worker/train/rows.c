@@ -141,7 +141,7 @@ static int batch_logits(struct rt_collator *c, struct rt_model *m, const uint32_
 			float *row_buffer, float *ret_logits, struct rt_err *err)
 {
 	size_t labels = rt_model_label_count(m);
-	struct tc_scope *s = tc_scope_open(NULL, TC_NO_GRAD);
+	struct tc_scope *s = tc_scope_open(NULL, TC_NO_GRAD | rt_model_scope_flags(m));
 	struct tc_tensor *logits = rt_model_forward(s, m, &c->batch, false); /* (n, labels) */
 	int rc = tc_read(s, logits, TC_F32, row_buffer, n * labels, err);
 

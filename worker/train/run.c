@@ -99,9 +99,10 @@ static int tell_started(struct run *r, struct rt_err *err)
 	if (rt_machine_check(r->o->dir, &m, err) < 0)
 		return -1;
 	/* a precision this machine does not have is refused in a moment, with its field; here stands what was asked for */
-	if (rt_setup_precision("precision", r->spec.precision, &student, NULL) < 0)
+	if (rt_setup_precision("precision", r->spec.precision, r->spec.gpus > 0, &student, NULL) < 0)
 		student = r->spec.precision;
-	if (rt_setup_precision("teacher_precision", r->spec.teacher_precision, &teacher, NULL) < 0)
+	if (rt_setup_precision("teacher_precision", r->spec.teacher_precision, r->spec.gpus > 0, &teacher,
+			       NULL) < 0)
 		teacher = r->spec.teacher_precision;
 	data = json_pack("{si si sI ss ss ss ss ss so so so}", "pid", (int)getpid(), "threads", r->threads,
 			 "seed", (json_int_t)r->spec.seed, "precision", rt_spec_word("precision", student),

@@ -227,25 +227,23 @@ int rt_saver_ready(struct rt_saver *s, struct rt_err *err)
 static int copy(struct rt_saver *s, struct rt_err *err)
 {
 	struct rt_resume_numbers *n = &s->numbers;
+	struct tc_scope *scope = tc_scope_open(NULL, TC_NO_GRAD);
 	size_t at = 0;
+	int rc = 0;
 
-	for (size_t i = 0; i < n->count; i++) {
-		struct tc_tensor *first, *second;
-		const void *from[3];
+	for (size_t i = 0; i < n->count && rc == 0; i++) {
+		struct tc_tensor *first, *second, *from[3];
 
 		rt_trainer_moments(s->o.trainer, i, &first, &second);
-		from[0] = tc_data(rt_model_param(s->o.model, i).t);
-		from[1] = tc_data(first);
-		from[2] = tc_data(second);
-		for (size_t k = 0; k < 3; k++) {
-			if (!from[k])
-				return rt_fail(err, RT_INTERNAL, "parameter '%s' is not in plain memory",
-					       n->names[i]);
-			memcpy(n->data + k * n->total + at, from[k], n->sizes[i] * sizeof(float));
-		}
+		from[0] = rt_model_param(s->o.model, i).t;
+		from[1] = first;
+		from[2] = second;
+		for (size_t k = 0; k < 3 && rc == 0; k++)
+			rc = tc_read(scope, from[k], TC_F32, n->data + k * n->total + at, n->sizes[i], err);
 		at += n->sizes[i];
 	}
-	return 0;
+	tc_scope_close(scope);
+	return rc;
 }
 
 int rt_saver_begin(struct rt_saver *s, struct rt_saver_job *job, struct rt_err *err)

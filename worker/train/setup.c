@@ -34,15 +34,15 @@ static int blame(struct work *w, const char *pointer, const struct rt_err *why)
 	return 0;
 }
 
-int rt_setup_precision(const char *field, int asked, int *ret, struct rt_err *err)
+int rt_setup_precision(const char *field, int asked, bool gpu, int *ret, struct rt_err *err)
 {
 	if (asked == RT_PRECISION_FP16)
-		return rt_fail(
-			err, RT_UNSUPPORTED,
-			"%s fp16 needs a GPU, and this version computes on the CPU; use fp32, bf16 or auto",
-			field);
+		return rt_fail(err, RT_UNSUPPORTED,
+			       "%s fp16 is not supported; use bf16, which needs no scaling of the loss, fp32 "
+			       "or auto",
+			       field);
 	if (asked == RT_PRECISION_AUTO)
-		asked = rt_machine_has_bf16() ? RT_PRECISION_BF16 : RT_PRECISION_FP32;
+		asked = gpu || rt_machine_has_bf16() ? RT_PRECISION_BF16 : RT_PRECISION_FP32;
 	*ret = asked;
 	return 0;
 }
@@ -124,6 +124,7 @@ static int open_teacher(struct work *w)
 	const struct rt_spec *spec = w->s->spec;
 	struct rt_model_options how = { .seed = (uint64_t)spec->seed,
 					.precision = w->s->teacher_precision,
+					.gpu = spec->gpus > 0,
 					.weights_later = true };
 	struct rt_setup_model *m = &w->s->teacher;
 
@@ -149,6 +150,7 @@ static int open_student(struct work *w, const char *const *labels, size_t label_
 {
 	const struct rt_spec *spec = w->s->spec;
 	struct rt_model_options how = { .trainable = true,
+					.gpu = spec->gpus > 0,
 					.init = spec->student_init,
 					.seed = (uint64_t)spec->seed,
 					.precision = w->s->precision,
@@ -402,15 +404,20 @@ static int64_t memory_available(void)
 	return kib >= 0 ? kib * 1024 : (int64_t)pages * size;
 }
 
-static void check_precisions(struct work *w)
+static void check_machine(struct work *w)
 {
 	const struct rt_spec *spec = w->s->spec;
 	struct rt_err why = RT_ERR_INIT;
 
-	if (rt_setup_precision("precision", spec->precision, &w->s->precision, &why) < 0)
+	if (spec->gpus > tc_gpu_count())
+		rt_problems_add(w->problems, "/resources/gpus", NULL,
+				"resources.gpus is %lld, but libtorch sees %d GPUs on this machine",
+				(long long)spec->gpus, tc_gpu_count());
+
+	if (rt_setup_precision("precision", spec->precision, spec->gpus > 0, &w->s->precision, &why) < 0)
 		rt_problems_add(w->problems, "/precision", NULL, "%s", why.msg);
-	if (rt_setup_precision("teacher_precision", spec->teacher_precision, &w->s->teacher_precision, &why) <
-	    0)
+	if (rt_setup_precision("teacher_precision", spec->teacher_precision, spec->gpus > 0,
+			       &w->s->teacher_precision, &why) < 0)
 		rt_problems_add(w->problems, "/teacher_precision", NULL, "%s", why.msg);
 }
 
@@ -421,7 +428,7 @@ static int open_all(struct work *w)
 	size_t teacher_count = 0;
 	int rc = -1;
 
-	check_precisions(w);
+	check_machine(w);
 	if (s->spec->teacher_id && open_teacher(w) < 0)
 		return -1;
 	if (s->teacher.model) {

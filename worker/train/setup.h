@@ -75,6 +75,6 @@ json_t *rt_setup_tokenizers(const struct rt_setup *s);
 json_t *rt_setup_facts(const struct rt_setup *s);
 
 /* precision as this machine computes it. -1 and RT_UNSUPPORTED for what it does not have. field: for the message. */
-int rt_setup_precision(const char *field, int asked, int *ret, struct rt_err *err);
+int rt_setup_precision(const char *field, int asked, bool gpu, int *ret, struct rt_err *err);
 
 #endif

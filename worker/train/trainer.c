@@ -53,7 +53,7 @@ static int open_optimizer(struct rt_trainer *t, struct rt_err *err)
 	struct tc_params *all = rt_model_params(t->model);
 
 	t->params = rt_model_param_count(t->model);
-	t->scope = tc_scope_open(NULL, TC_NO_GRAD);
+	t->scope = tc_scope_open(NULL, TC_NO_GRAD | rt_model_scope_flags(t->model));
 	t->moment1 = calloc(t->params, sizeof *t->moment1);
 	t->moment2 = calloc(t->params, sizeof *t->moment2);
 	if (!t->moment1 || !t->moment2)
@@ -182,7 +182,7 @@ static int run_batch(struct rt_trainer *t, const uint32_t *which, size_t n, doub
 			memcpy(t->soft + k * classes, soft_row(&t->train, which[k], classes),
 			       classes * sizeof *t->soft);
 	}
-	s = tc_scope_open(NULL, 0);
+	s = tc_scope_open(NULL, rt_model_scope_flags(t->model));
 	logits = rt_model_forward(s, t->model, &t->collator.batch, true); /* (n, classes) */
 	if (labelled)
 		hard = rt_loss_hard(s, logits, tc_from_borrowed(s, TC_I64, 1, &rows, t->labels));
@@ -248,7 +248,7 @@ static int run_step(struct rt_trainer *t, struct rt_step *ret, struct rt_err *er
 		sum.hard += weight * l.hard;
 		sum.soft += weight * l.soft;
 	}
-	s = tc_scope_open(NULL, TC_NO_GRAD);
+	s = tc_scope_open(NULL, TC_NO_GRAD | rt_model_scope_flags(t->model));
 	if (!isfinite(sum.all)) {
 		diverged(t, "the training loss", sum.all, err);
 		goto out;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Watches the room on the data directory's disk. Below `low` bytes the server is degraded: it starts no more runs until there
- * are `high` bytes again, so that it does not go to and fro. A reserve file holds room for the store: when the disk is full
+ * are `high` bytes again, so that it does not flutter. A reserve file holds room for the store: when the disk is full
  * it is given up, so that what happened can still be written down; it is made again when there is room. */
 #ifndef RT_SERVER_DISK_H
 #define RT_SERVER_DISK_H

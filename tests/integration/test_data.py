@@ -257,6 +257,9 @@ def test_damage_is_found_and_repaired(place, what):
         if what == "rows without a job" and job is jobs[0]:
             client.get("/v1/jobs/" + job["id"], 404)
             continue
+        if what == "a job without a run" and job is jobs[0]:  # queued again: it runs now
+            assert client.finish(job["id"])["status"] == "succeeded"
+            continue
         for checkpoint in client.get(f"/v1/jobs/{job['id']}/checkpoints").json["data"]:
             body = client.get(f"/v1/jobs/{job['id']}/checkpoints/{checkpoint['id']}/files/model.safetensors").body
             assert hashlib.sha256(body).hexdigest() == next(f["sha256"] for f in checkpoint["files"] if f["name"] == "model.safetensors")

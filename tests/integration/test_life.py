@@ -199,7 +199,7 @@ def test_if_match_keeps_others_changes(client, server):
 
 
 @pytest.mark.parametrize("change, pointer, words", [
-    ({"priorty": 3}, "/priorty", "cannot be changed"), ({"alpha": 0.1}, "/alpha", "cannot be changed"), ({"status": "queued"}, "/status", "cannot"),
+    ({"prio": 3}, "/prio", "cannot be changed"), ({"alpha": 0.1}, "/alpha", "cannot be changed"), ({"status": "queued"}, "/status", "cannot"),
     ({"priority": 101}, "/priority", "between -100 and 100"), ({"priority": "high"}, "/priority", "integer"), ({"tags": "a"}, "/tags", "list"),
     ({"tags": ["a", ""]}, "/tags/1", "bytes"), ({"notes": 5}, "/notes", "string"), ({"notes": "a\u0007b"}, "/notes", "control"),
     ({"notes": "x" * 10001}, "/notes", "10000"), ({"resources": {"thread": 2}}, "/resources/thread", "threads"), ({"max_runtime_s": 0}, "/max_runtime_s", "between"),

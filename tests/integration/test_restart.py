@@ -146,8 +146,8 @@ def test_a_worker_and_a_server_that_die_together(start):
     server = start(slots=1)
     client = server.client
     gate = server.gate("both")
-    job = client.submit(server.spec("epoch gate=both epoch"))
-    client.wait(job["id"], "checkpoint.written")
+    job = client.submit(server.spec("epoch log=the_state_is_saved gate=both epoch"))
+    client.wait(job["id"], "log")
     pid = client.wait(job["id"], "run.started")["data"]["pid"]
     server.kill()
     os.kill(pid, signal.SIGKILL)

@@ -192,9 +192,8 @@ static const struct field fields[] = {
 	  .words = precision_words,
 	  .fallback = RT_PRECISION_AUTO,
 	  .help = "Arithmetic of the student. bf16: products in bf16, weights, sums and the optimizer in "
-		  "fp32. auto: "
-		  "bf16 where the processor has it (AVX-512 BF16), else fp32. fp16 is refused: bf16 needs no "
-		  "scaling of the loss." },
+		  "fp32. auto: bf16 where the processor (AVX-512 BF16) or GPU has it, else fp32. fp16 is "
+		  "refused." },
 	{ .name = "teacher_precision",
 	  .kind = ENUM,
 	  .at = AT(teacher_precision),

@@ -318,6 +318,11 @@ function Report({ report, checking, waiting, fields }: { report: Validation | nu
 					{facts.memory_bytes_estimate != null ? <Fact name="Memory, at most" value={f.bytes(facts.memory_bytes_estimate)} /> : null}
 				</dl>
 			) : null}
+			{facts?.tokenizer_check && facts.tokenizer_check.likeness !== 'same' ? (
+				<p class="warning">
+					<strong>Tokenizers:</strong> {facts.tokenizer_check.means}
+				</p>
+			) : null}
 		</div>
 	);
 }

@@ -106,22 +106,27 @@ export const Tags = ({ tags }: { tags: string[] | null | undefined }) => (
 	</>
 );
 
+/** The clipboard is there on https and localhost only; elsewhere the old way still works. */
+async function copyText(text: string): Promise<boolean> {
+	if (navigator.clipboard) return navigator.clipboard.writeText(text).then(() => true, () => false);
+	const area = document.createElement('textarea');
+	area.value = text;
+	document.body.append(area);
+	area.select();
+	const done = document.execCommand('copy');
+	area.remove();
+	return done;
+}
+
 export function Copy({ text, label = 'Copy' }: { text: string; label?: string }) {
 	const [done, setDone] = useState(false);
+	const copy = async () => {
+		if (!(await copyText(text))) return say('The browser did not allow copying', 'error');
+		setDone(true);
+		setTimeout(() => setDone(false), 1500);
+	};
 	return (
-		<button
-			type="button"
-			class="copy"
-			onClick={() => {
-				navigator.clipboard.writeText(text).then(
-					() => {
-						setDone(true);
-						setTimeout(() => setDone(false), 1500);
-					},
-					() => say('The browser did not allow copying', 'error'),
-				);
-			}}
-		>
+		<button type="button" class="copy" onClick={copy}>
 			<span aria-live="polite">{done ? 'Copied' : label}</span>
 		</button>
 	);

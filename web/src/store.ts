@@ -38,12 +38,19 @@ function reread(id: string): void {
 	);
 }
 
+/** The job is no more. */
+export function forget(id: string): void {
+	jobs.delete(id);
+	clearTimeout(rereading.get(id));
+	rereading.delete(id);
+}
+
 export function apply(events: Event[]): void {
 	for (const e of events) {
 		const job = jobs.get(e.job_id);
 		if (!job) continue;
 		if (e.type === 'job.deleted') {
-			jobs.delete(e.job_id);
+			forget(e.job_id);
 			continue;
 		}
 		job.value = reduce(job.value, e);

@@ -3,7 +3,7 @@
 import { signal } from '@preact/signals';
 import { call, words, type Job } from '../api';
 import * as f from '../format';
-import { readJob } from '../store';
+import { forget, readJob } from '../store';
 import { Dialog, say } from './parts';
 
 export type Action = 'pause' | 'resume' | 'cancel' | 'retry' | 'delete';
@@ -36,8 +36,9 @@ async function perform({ action, jobs, then }: Question): Promise<void> {
 		while (next < jobs.length) {
 			const job = jobs[next++]!;
 			try {
-				if (action === 'delete') await call('DELETE', `/v1/jobs/${job.id}`);
-				else {
+				if (action === 'delete') {
+					if ((await call<Job | undefined>('DELETE', `/v1/jobs/${job.id}`)) === undefined) forget(job.id); // gone at once
+				} else {
 					await call('POST', `/v1/jobs/${job.id}/${action}`);
 					await readJob(job.id);
 				}

@@ -236,6 +236,26 @@ static void a_commit_that_fails_keeps_the_old_ones(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+/* The first checkpoint, and its second link cannot be made: the first does not stay and lead nowhere. */
+static void a_commit_that_fails_leaves_no_link(void **state)
+{
+	struct fixture *f = *state;
+	struct rt_checkpoint_info info;
+	const char *dir, *id;
+	char path[700];
+	struct stat st;
+
+	open_with_limit(f, 2);
+	snprintf(path, sizeof path, "%s/checkpoints/last", f->dir);
+	assert_int_equal(rt_dir_make(path, &f->err), 0); /* no link can replace a folder */
+	assert_int_equal(rt_checkpoints_begin(f->c, &dir, &id, &f->err), 0);
+	put_file(dir, "model.safetensors", "weights");
+	assert_int_equal(rt_checkpoints_commit(f->c, true, &info, &f->err), -1);
+	snprintf(path, sizeof path, "%s/checkpoints/best", f->dir);
+	assert_int_equal(lstat(path, &st), -1);
+	assert_null(rt_checkpoints_best(f->c));
+}
+
 /* What a state will name is what is there when the state is. */
 static void will_keep_foretells_what_stays(void **state)
 {
@@ -303,6 +323,7 @@ int main(void)
 		T(a_commit_that_fails_keeps_the_old_ones),
 		cmocka_unit_test_setup_teardown(will_keep_foretells_what_stays, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_run_goes_on_with_what_another_kept, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_commit_that_fails_leaves_no_link, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

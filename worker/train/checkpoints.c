@@ -221,6 +221,22 @@ out:
 	return rc;
 }
 
+/* Undoes point: the link leads to what it led to before, or there is none. */
+static int point_back(struct rt_checkpoints *c, const char *name, bool moved, const char *before)
+{
+	char *link;
+	int rc;
+
+	if (!moved)
+		return 0;
+	if (before[0])
+		return point(c, name, before, NULL);
+	link = path_of(c, "", name, NULL);
+	rc = link && (unlink(link) == 0 || errno == ENOENT) ? 0 : -1;
+	free(link);
+	return rc;
+}
+
 int rt_checkpoints_commit(struct rt_checkpoints *c, bool best, struct rt_checkpoint_info *ret,
 			  struct rt_err *err)
 {
@@ -246,13 +262,11 @@ int rt_checkpoints_commit(struct rt_checkpoints *c, bool best, struct rt_checkpo
 	}
 	if ((best && point(c, "best", c->pending, err) < 0) || point(c, "last", c->pending, err) < 0 ||
 	    rt_dir_sync(c->root, err) < 0) {
-		/* back under its temporary name, for abort to remove */
-		if (rename(path, c->pending_path) < 0)
+		/* back under its temporary name, for abort to remove; but not from under a link that stays */
+		if (point_back(c, "best", best, c->best) == 0 &&
+		    point_back(c, "last", true, c->count > 0 ? c->kept[c->count - 1].id : "") == 0 &&
+		    rename(path, c->pending_path) < 0)
 			rt_dir_remove(path, NULL);
-		if (best && c->best[0])
-			point(c, "best", c->best, NULL);
-		if (c->count > 0)
-			point(c, "last", c->kept[c->count - 1].id, NULL);
 		goto out;
 	}
 	memcpy(c->kept[c->count++].id, c->pending, RT_ID_SIZE);

@@ -958,7 +958,7 @@ struct attend_node : Node {
 		dv = all ? dq : value.defined() ? at::empty_like(value) : dk;
 		if (need_bias)
 			dbias = at::zeros_like(bias);
-		a.dout = dy.data_ptr();
+		a.d_out = dy.data_ptr();
 		a.dq = dq.data_ptr();
 		a.dk = all ? (char *)dq.data_ptr() + width * e : dk.data_ptr();
 		a.dv = all		 ? (char *)dq.data_ptr() + 2 * width * e

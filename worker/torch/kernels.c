@@ -1,85 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Compiled once for each instruction set, with RT_KERNELS_TABLE naming the table: the loops are written so that gcc and clang
+/* Compiled once for each instruction set, with RT_KERNELS_SET naming it: the loops are written so that gcc and clang
  * turn them into vectors of whatever width there is. */
-#include "worker/torch/kernels.h"
+#include "worker/torch/kernels_inline.h"
 
-#include <math.h>
-#include <string.h>
-#ifdef _OPENMP
-#include <omp.h>
-#else
-static int omp_get_max_threads(void)
-{
-	return 1;
-}
-static int omp_get_thread_num(void)
-{
-	return 0;
-}
-#endif
-
-#define NORM_CHUNK  64	 /* rows whose column sums are made together */
-#define QUERY_BLOCK 64	 /* queries whose scores are in memory together */
-#define LANES	    16	 /* floats a vector has at most: widths are padded to it */
-#define SMALL	    8192 /* elements below which a second thread does not pay */
-
-#define ROUND_UP(n) (((n) + LANES - 1) / LANES * LANES)
-
-typedef float vec __attribute__((vector_size(LANES * 4), aligned(4)));
+#define TEXT_OF(word) #word
+#define TEXT(word)    TEXT_OF(word)
+#define NORM_CHUNK    64 /* rows whose column sums are made together */
 
 /* ---- elements ---- */
-
-static inline float as_float(uint32_t bits)
-{
-	float f;
-
-	memcpy(&f, &bits, sizeof f);
-	return f;
-}
-
-static inline uint32_t as_bits(float f)
-{
-	uint32_t bits;
-
-	memcpy(&bits, &f, sizeof bits);
-	return bits;
-}
-
-static inline float raise1(uint16_t v)
-{
-	return as_float((uint32_t)v << 16);
-}
-
-static inline uint16_t lower1(float f)
-{
-	uint32_t bits = as_bits(f), rounded = bits + 0x7fff + ((bits >> 16) & 1);
-
-	return (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : rounded >> 16);
-}
-
-static inline float load_f32(const void *p, int64_t i)
-{
-	return ((const float *)p)[i];
-}
-
-static inline float load_bf16(const void *p, int64_t i)
-{
-	return raise1(((const uint16_t *)p)[i]);
-}
-
-static inline void store_f32(void *p, int64_t i, float v)
-{
-	((float *)p)[i] = v;
-}
-
-static inline void store_bf16(void *p, int64_t i, float v)
-{
-	((uint16_t *)p)[i] = lower1(v);
-}
-
-/* Instantiates a static function for both elements and calls the one that fits. */
-#define BOTH(X)		      X(f32) X(bf16)
-#define CHOOSE(elem, fn, ...) ((elem) == RT_ELEM_BF16 ? fn##_bf16(__VA_ARGS__) : fn##_f32(__VA_ARGS__))
 
 static void lower(uint16_t *out, const float *in, int64_t n)
 {
@@ -95,31 +23,7 @@ static void raise(float *out, const uint16_t *in, int64_t n)
 		out[i] = raise1(in[i]);
 }
 
-/* ---- functions: polynomials fitted by least squares to the largest relative error, which stands beside them ---- */
-
-/* e^x, 3e-8 relative; 0 below -87, e^88 above 88. NaN stays NaN. */
-static inline float exp1(float x)
-{
-	float t = x * 1.44269504f, n, f, p;
-
-	t = t < -125.5f ? -125.5f : t;
-	t = t > 126.9f ? 126.9f : t;
-	n = t + 12582912.0f; /* 1.5 * 2^23: rounds to a whole number in its low bits */
-	f = n - 12582912.0f;
-	/* x - n ln 2 in two pieces: t itself has lost the digits that matter when x is large */
-	f = (x > 88.0f ? 88.0f : x < -87.0f ? -87.0f : x) - f * 0.693359375f - f * -2.12194440e-4f;
-	f *= 1.44269504f;
-	p = 0.0001534581635f;
-	p = p * f + 0.001339993294f;
-	p = p * f + 0.009618488957f;
-	p = p * f + 0.05550328773f;
-	p = p * f + 0.2402264689f;
-	p = p * f + 0.6931472057f;
-	p = p * f + 1.0f;
-	p = p * as_float((as_bits(n) - 0x4b400000u + 127u) << 23);
-	p = x < -87.0f ? 0.0f : p;
-	return x != x ? x : p;
-}
+/* ---- functions ---- */
 
 /* The standard normal distribution's Phi(x), and e^(-x^2/2) for its density: erfc(a) = e^(-a^2) erfcx(a), and erfcx is t times a
  * polynomial in t = 1 / (1 + 0.3 a), 2e-8 relative for a up to 9.5. */
@@ -218,44 +122,6 @@ static inline float slope1(enum rt_kernel_act act, float x)
 		LOOP(RT_KERNEL_TANH) break;                                                                  \
 	}
 
-/* ---- dropout's random numbers ---- */
-
-/* splitmix64's finalizer (Steele et al. 2014). */
-static inline uint64_t mix64(uint64_t z)
-{
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-	return z ^ (z >> 31);
-}
-
-static inline uint64_t row_key(struct rt_drop drop, int64_t row)
-{
-	return mix64(drop.key + 0x9e3779b97f4a7c15u * (uint64_t)(row + 1));
-}
-
-/* 32 bits for a column: the row's key mixed with it in two multiplications. */
-static inline uint32_t bits_at(uint64_t key, uint32_t col)
-{
-	uint32_t x = col * 0x9e3779b9u + (uint32_t)key;
-
-	x = (x ^ (x >> 16)) * 0x7feb352du;
-	x = (x ^ (x >> 15)) + (uint32_t)(key >> 32);
-	x *= 0x846ca68bu;
-	return x ^ (x >> 16);
-}
-
-static inline uint32_t drop_below(struct rt_drop drop)
-{
-	double v = (double)drop.p * 4294967296.0;
-
-	return v >= 4294967295.0 ? 0xffffffffu : (uint32_t)v;
-}
-
-static inline float drop_scale(struct rt_drop drop)
-{
-	return drop.p < 1 ? 1.0f / (1.0f - drop.p) : 0.0f;
-}
-
 /* ---- activations ---- */
 
 /* Parts of a row's columns for the threads: whole cache lines. */
@@ -315,21 +181,6 @@ static void slope_bf16(enum rt_kernel_act act, void *restrict dx, const void *re
 		       const void *restrict x, float *restrict sum, int64_t n)
 {
 	EACH_ACT(act, SLOPE_LOOP_BF16)
-}
-
-static size_t size_of(enum rt_elem elem)
-{
-	return elem == RT_ELEM_BF16 ? 2 : 4;
-}
-
-static inline const void *at(enum rt_elem elem, const void *p, int64_t i)
-{
-	return (const char *)p + (size_t)i * size_of(elem);
-}
-
-static inline void *to(enum rt_elem elem, void *p, int64_t i)
-{
-	return (char *)p + (size_t)i * size_of(elem);
 }
 
 static void act_backward(enum rt_elem elem, enum rt_kernel_act kind, void *dx, const void *dy, const void *x,
@@ -677,352 +528,6 @@ static void norm_backward(const struct rt_norm_backward *n)
 	reduce_chunks(n->dbias, n->scratch + 2 * cols, chunks, stride, cols, n->add_dbias);
 }
 
-/* ---- small products, for attention ---- */
-
-/* c (m, n) = or += a b, where a(i, k) is a[i * rs + k * cs], b (K, n) and c have rows of ldb and ldc; n: a multiple of LANES.
- * Tiles of MR rows and NV vectors stay in registers. */
-#define TILE(MR, NV)                                                                                         \
-	static inline __attribute__((always_inline)) void tile_##MR##_##NV(                                  \
-		float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs, const float *b, int64_t ldb,  \
-		int64_t depth, bool add)                                                                     \
-	{                                                                                                    \
-		vec acc[MR][NV];                                                                             \
-                                                                                                             \
-		for (int i = 0; i < MR; i++) {                                                               \
-			for (int j = 0; j < NV; j++)                                                         \
-				acc[i][j] = add ? *(const vec *)(c + i * ldc + j * LANES) : (vec){ 0 };      \
-		}                                                                                            \
-		for (int64_t k = 0; k < depth; k++) {                                                        \
-			vec row[NV];                                                                         \
-                                                                                                             \
-			for (int j = 0; j < NV; j++)                                                         \
-				row[j] = *(const vec *)(b + k * ldb + j * LANES);                            \
-			for (int i = 0; i < MR; i++) {                                                       \
-				for (int j = 0; j < NV; j++)                                                 \
-					acc[i][j] += a[i * rs + k * cs] * row[j];                            \
-			}                                                                                    \
-		}                                                                                            \
-		for (int i = 0; i < MR; i++) {                                                               \
-			for (int j = 0; j < NV; j++)                                                         \
-				*(vec *)(c + i * ldc + j * LANES) = acc[i][j];                               \
-		}                                                                                            \
-	}
-TILE(6, 4)
-TILE(6, 2)
-TILE(6, 1)
-TILE(1, 4)
-TILE(1, 2)
-TILE(1, 1)
-
-#define TILE_COLUMN(NV)                                                                                      \
-	static void column_##NV(float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs,               \
-				const float *b, int64_t ldb, int64_t m, int64_t depth, bool add)             \
-	{                                                                                                    \
-		int64_t i = 0;                                                                               \
-                                                                                                             \
-		for (; i + 6 <= m; i += 6)                                                                   \
-			tile_6_##NV(c + i * ldc, ldc, a + i * rs, rs, cs, b, ldb, depth, add);               \
-		for (; i < m; i++)                                                                           \
-			tile_1_##NV(c + i * ldc, ldc, a + i * rs, rs, cs, b, ldb, depth, add);               \
-	}
-TILE_COLUMN(4)
-TILE_COLUMN(2)
-TILE_COLUMN(1)
-
-static void product(float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs, const float *b,
-		    int64_t ldb, int64_t m, int64_t n, int64_t depth, bool add)
-{
-	int64_t j = 0;
-
-	for (; j + 4 * LANES <= n; j += 4 * LANES)
-		column_4(c + j, ldc, a, rs, cs, b + j, ldb, m, depth, add);
-	for (; j + 2 * LANES <= n; j += 2 * LANES)
-		column_2(c + j, ldc, a, rs, cs, b + j, ldb, m, depth, add);
-	for (; j < n; j += LANES)
-		column_1(c + j, ldc, a, rs, cs, b + j, ldb, m, depth, add);
-}
-
-/* ---- attention ---- */
-
-/* One thread's room for one text and head; wide: the text's length, padded; deep: the head's size, padded. */
-struct room {
-	int64_t length, wide, deep;
-	float *q, *k, *kt, *v,
-		*vt;		 /* (QUERY_BLOCK, deep) (wide, deep) (deep, wide) (wide, deep) (deep, wide) */
-	float *scores, *dscores; /* (QUERY_BLOCK, wide) */
-	float *o;		 /* (QUERY_BLOCK, deep): out, or dout and then dq */
-	float *dk, *dv;		 /* (wide, deep) */
-};
-
-static float *carve(float **from, int64_t n)
-{
-	float *p = *from;
-
-	*from += n;
-	return p;
-}
-
-static struct room make_room(float *scratch, int64_t length, int64_t size, bool backward)
-{
-	struct room m = { .length = length, .wide = ROUND_UP(length), .deep = ROUND_UP(size) };
-	int64_t all = m.wide * m.deep;
-
-	m.q = carve(&scratch, QUERY_BLOCK * m.deep);
-	m.o = carve(&scratch, QUERY_BLOCK * m.deep);
-	m.scores = carve(&scratch, QUERY_BLOCK * m.wide);
-	m.kt = carve(&scratch, all);
-	if (!backward) {
-		m.v = carve(&scratch, all);
-		return m;
-	}
-	m.dscores = carve(&scratch, QUERY_BLOCK * m.wide);
-	m.k = carve(&scratch, all);
-	m.vt = carve(&scratch, all);
-	m.dk = carve(&scratch, all);
-	m.dv = carve(&scratch, all);
-	return m;
-}
-
-/* rows of size elements, from ld apart, to rows of deep floats, the rest 0. */
-#define GATHER(E)                                                                                            \
-	static void gather_##E(float *restrict out, int64_t deep, const void *restrict in, int64_t ld,       \
-			       int64_t rows, int64_t size)                                                   \
-	{                                                                                                    \
-		for (int64_t r = 0; r < rows; r++) {                                                         \
-			for (int64_t i = 0; i < size; i++)                                                   \
-				out[r * deep + i] = load_##E(in, r * ld + i);                                \
-			for (int64_t i = size; i < deep; i++)                                                \
-				out[r * deep + i] = 0;                                                       \
-		}                                                                                            \
-	}                                                                                                    \
-	static void scatter_##E(void *restrict out, int64_t ld, const float *restrict in, int64_t deep,      \
-				int64_t rows, int64_t size, float scale)                                     \
-	{                                                                                                    \
-		for (int64_t r = 0; r < rows; r++) {                                                         \
-			for (int64_t i = 0; i < size; i++)                                                   \
-				store_##E(out, r *ld + i, in[r * deep + i] * scale);                         \
-		}                                                                                            \
-	}                                                                                                    \
-	/* the same, turned: out (deep, wide); unused columns 0 */                                           \
-	static void turn_##E(float *restrict out, int64_t wide, const void *restrict in, int64_t ld,         \
-			     int64_t rows, int64_t size)                                                     \
-	{                                                                                                    \
-		for (int64_t i = 0; i < size; i++) {                                                         \
-			for (int64_t r = 0; r < rows; r++)                                                   \
-				out[i * wide + r] = load_##E(in, r * ld + i);                                \
-			for (int64_t r = rows; r < wide; r++)                                                \
-				out[i * wide + r] = 0;                                                       \
-		}                                                                                            \
-	}
-BOTH(GATHER)
-
-/* Scaled scores of one query, bias and window applied; keys that do not count are -inf. Returns the largest. */
-static float finish_scores(const struct rt_attention *a, float *restrict s, int64_t head, int64_t query,
-			   int64_t length, int64_t wide)
-{
-	const float scale = a->scale;
-	float top = -INFINITY;
-
-	if (a->bias) {
-		const float *restrict bias = a->bias + (head * a->bias_width + query) * a->bias_width;
-
-		for (int64_t j = 0; j < length; j++)
-			s[j] = s[j] * scale + bias[j];
-	} else {
-		for (int64_t j = 0; j < length; j++)
-			s[j] *= scale;
-	}
-	if (a->window >= 0) {
-		for (int64_t j = 0; j < length; j++)
-			s[j] = j < query - a->window || j > query + a->window ? -INFINITY : s[j];
-	}
-	for (int64_t j = length; j < wide; j++)
-		s[j] = -INFINITY;
-#pragma omp simd reduction(max : top)
-	for (int64_t j = 0; j < wide; j++)
-		top = s[j] > top ? s[j] : top;
-	return top;
-}
-
-static inline float exp_or_0(float x)
-{
-	return x == -INFINITY ? 0.0f : exp1(x);
-}
-
-static void drop_probabilities(const struct rt_attention *a, float *restrict s, int64_t row, int64_t head,
-			       int64_t wide)
-{
-	const uint64_t key = row_key(a->drop, row * a->heads + head);
-	const uint32_t below = drop_below(a->drop);
-	const float scale = drop_scale(a->drop);
-
-	for (int64_t j = 0; j < wide; j++)
-		s[j] = bits_at(key, (uint32_t)j) < below ? 0.0f : s[j] * scale;
-}
-
-static void attend(const struct rt_attention *a, int64_t text, int64_t head, float *scratch)
-{
-	const int64_t first = a->starts[text], length = a->starts[text + 1] - first, size = a->size;
-	const int64_t queries = a->first_only ? 1 : length, from = a->first_only ? text : first,
-		      col = head * size;
-	struct room m = make_room(scratch, length, size, false);
-
-	CHOOSE(a->elem, turn, m.kt, m.wide, at(a->elem, a->k, first * a->ldk + col), a->ldk, length, size);
-	CHOOSE(a->elem, gather, m.v, m.deep, at(a->elem, a->v, first * a->ldv + col), a->ldv, length, size);
-	for (int64_t q = 0; q < queries; q += QUERY_BLOCK) {
-		int64_t n = queries - q < QUERY_BLOCK ? queries - q : QUERY_BLOCK;
-
-		CHOOSE(a->elem, gather, m.q, m.deep, at(a->elem, a->q, (from + q) * a->ldq + col), a->ldq, n,
-		       size);
-		product(m.scores, m.wide, m.q, m.deep, 1, m.kt, m.wide, n, m.wide, size, false);
-		for (int64_t i = 0; i < n; i++) {
-			float *restrict s = m.scores + i * m.wide, sum = 0, over;
-			float top = finish_scores(a, s, head, q + i, length, m.wide);
-
-#pragma omp simd reduction(+ : sum)
-			for (int64_t j = 0; j < m.wide; j++) {
-				s[j] = exp_or_0(s[j] - top);
-				sum += s[j];
-			}
-			over = 1.0f / sum;
-			for (int64_t j = 0; j < m.wide; j++)
-				s[j] *= over;
-			if (a->lse)
-				a->lse[(from + q + i) * a->heads + head] = top + logf(sum);
-			if (a->drop.p > 0)
-				drop_probabilities(a, s, from + q + i, head, m.wide);
-		}
-		product(m.o, m.deep, m.scores, m.wide, 1, m.v, m.deep, n, m.deep, length, false);
-		CHOOSE(a->elem, scatter, to(a->elem, a->out, (from + q) * a->heads * size + col),
-		       a->heads * size, m.o, m.deep, n, size, 1.0f);
-	}
-}
-
-static int64_t longest_of(const struct rt_attention *a)
-{
-	int64_t longest = 1;
-
-	for (int64_t t = 0; t < a->texts; t++) {
-		int64_t n = a->starts[t + 1] - a->starts[t];
-
-		longest = n > longest ? n : longest;
-	}
-	return longest;
-}
-
-static void attention(const struct rt_attention *a)
-{
-	const size_t room = rt_kernels_attention_scratch(longest_of(a), a->size, false, 1);
-
-#pragma omp parallel
-	{
-		float *mine = a->scratch + room * (size_t)omp_get_thread_num();
-
-#pragma omp for schedule(dynamic, 4)
-		for (int64_t i = 0; i < a->texts * a->heads; i++)
-			attend(a, i / a->heads, i % a->heads, mine);
-	}
-}
-
-/* One query's row of scores to probabilities (dropped ones in s), and of dscores to the scores' gradient. */
-static void unscore(const struct rt_attention *a, const struct room *m, int64_t i, int64_t row, int64_t query,
-		    int64_t head)
-{
-	float *restrict s = m->scores + i * m->wide, *restrict d = m->dscores + i * m->wide;
-	const float lse = a->lse[row * a->heads + head];
-	const uint64_t key = row_key(a->drop, row * a->heads + head);
-	const uint32_t below = drop_below(a->drop);
-	const float scale = drop_scale(a->drop);
-	float sum = 0;
-
-	finish_scores(a, s, head, query, m->length, m->wide);
-	if (a->drop.p > 0) {
-#pragma omp simd reduction(+ : sum)
-		for (int64_t j = 0; j < m->wide; j++) {
-			float p = exp_or_0(s[j] - lse),
-			      kept = bits_at(key, (uint32_t)j) < below ? 0.0f : scale;
-
-			s[j] = p;
-			d[j] = j < m->length ? d[j] * kept : 0.0f;
-			sum += p * d[j];
-		}
-		for (int64_t j = 0; j < m->wide; j++) {
-			float p = s[j];
-
-			s[j] = bits_at(key, (uint32_t)j) < below ? 0.0f : p * scale;
-			d[j] = p * (d[j] - sum);
-		}
-		return;
-	}
-#pragma omp simd reduction(+ : sum)
-	for (int64_t j = 0; j < m->wide; j++) {
-		s[j] = exp_or_0(s[j] - lse);
-		sum += s[j] * d[j];
-	}
-	for (int64_t j = 0; j < m->wide; j++)
-		d[j] = s[j] * (d[j] - sum);
-}
-
-static void attend_backward(const struct rt_attention *a, int64_t text, int64_t head, float *scratch)
-{
-	const int64_t first = a->starts[text], length = a->starts[text + 1] - first, size = a->size;
-	const int64_t queries = a->first_only ? 1 : length, from = a->first_only ? text : first,
-		      col = head * size;
-	const int64_t width = a->heads * size;
-	struct room m = make_room(scratch, length, size, true);
-
-	CHOOSE(a->elem, turn, m.kt, m.wide, at(a->elem, a->k, first * a->ldk + col), a->ldk, length, size);
-	CHOOSE(a->elem, gather, m.k, m.deep, at(a->elem, a->k, first * a->ldk + col), a->ldk, length, size);
-	CHOOSE(a->elem, turn, m.vt, m.wide, at(a->elem, a->v, first * a->ldv + col), a->ldv, length, size);
-	for (int64_t q = 0; q < queries; q += QUERY_BLOCK) {
-		int64_t n = queries - q < QUERY_BLOCK ? queries - q : QUERY_BLOCK;
-
-		CHOOSE(a->elem, gather, m.q, m.deep, at(a->elem, a->q, (from + q) * a->ldq + col), a->ldq, n,
-		       size);
-		CHOOSE(a->elem, gather, m.o, m.deep, at(a->elem, a->dout, (from + q) * width + col), width, n,
-		       size);
-		product(m.scores, m.wide, m.q, m.deep, 1, m.kt, m.wide, n, m.wide, size, false);
-		product(m.dscores, m.wide, m.o, m.deep, 1, m.vt, m.wide, n, m.wide, size, false);
-		for (int64_t i = 0; i < n; i++) {
-			unscore(a, &m, i, from + q + i, q + i, head);
-			for (int64_t j = 0; a->dbias && j < length; j++)
-				a->dbias[(head * a->bias_width + q + i) * a->bias_width + j] +=
-					m.dscores[i * m.wide + j];
-		}
-		product(m.dv, m.deep, m.scores, 1, m.wide, m.o, m.deep, length, m.deep, n, q > 0);
-		product(m.dk, m.deep, m.dscores, 1, m.wide, m.q, m.deep, length, m.deep, n, q > 0);
-		product(m.o, m.deep, m.dscores, m.wide, 1, m.k, m.deep, n, m.deep, length, false);
-		CHOOSE(a->elem, scatter, to(a->elem, a->dq, (from + q) * a->ldq + col), a->ldq, m.o, m.deep,
-		       n, size, a->scale);
-	}
-	CHOOSE(a->elem, scatter, to(a->elem, a->dk, first * a->ldk + col), a->ldk, m.dk, m.deep, length, size,
-	       a->scale);
-	CHOOSE(a->elem, scatter, to(a->elem, a->dv, first * a->ldv + col), a->ldv, m.dv, m.deep, length, size,
-	       1.0f);
-}
-
-static void attention_backward(const struct rt_attention *a)
-{
-	const size_t room = rt_kernels_attention_scratch(longest_of(a), a->size, true, 1);
-
-#pragma omp parallel
-	{
-		float *mine = a->scratch + room * (size_t)omp_get_thread_num();
-
-		if (a->dbias) { /* a head's sums over the texts are one thread's, in the texts' order */
-#pragma omp for schedule(static)
-			for (int64_t h = 0; h < a->heads; h++) {
-				for (int64_t t = 0; t < a->texts; t++)
-					attend_backward(a, t, h, mine);
-			}
-		} else {
-#pragma omp for schedule(dynamic, 4)
-			for (int64_t i = 0; i < a->texts * a->heads; i++)
-				attend_backward(a, i / a->heads, i % a->heads, mine);
-		}
-	}
-}
-
 /* ---- embeddings ---- */
 
 static void embed(const struct rt_embed *e, float *out)
@@ -1123,9 +628,9 @@ static void adamw(const struct rt_adamw *how, float *p, const float *g, float *m
 	}
 }
 
-const struct rt_kernels RT_KERNELS_TABLE;
-const struct rt_kernels RT_KERNELS_TABLE = {
-	.name = RT_KERNELS_NAME,
+extern const struct rt_kernels RT_KERNEL(table);
+const struct rt_kernels RT_KERNEL(table) = {
+	.name = TEXT(RT_KERNELS_SET),
 	.lower = lower,
 	.raise = raise,
 	.act = act,
@@ -1137,8 +642,8 @@ const struct rt_kernels RT_KERNELS_TABLE = {
 	.rotate = rotate,
 	.norm = norm,
 	.norm_backward = norm_backward,
-	.attention = attention,
-	.attention_backward = attention_backward,
+	.attention = RT_KERNEL(attention),
+	.attention_backward = RT_KERNEL(attention_backward),
 	.embed = embed,
 	.embed_backward = embed_backward,
 	.sum_squares = sum_squares,

@@ -80,7 +80,7 @@ struct rt_attention {
 	void *out;	     /* forward's result, (queries, heads * size) */
 	float *lse; /* (queries, heads) log of the sum of exp(scores): written by forward (or NULL), read by backward */
 	/* backward: */
-	const void *dout;   /* as out */
+	const void *d_out;  /* as out */
 	void *dq, *dk, *dv; /* out: as q, k, v with the same ld */
 	float *dbias;	    /* added to: as bias; or NULL */
 	float *scratch;	    /* rt_kernels_attention_scratch floats */

@@ -4,9 +4,9 @@
 
 #include "worker/torch/kernels.h"
 
-extern const struct rt_kernels rt_kernels_base;
+extern const struct rt_kernels rt_kernel_table_base;
 #ifdef RT_KERNELS_X86
-extern const struct rt_kernels rt_kernels_avx2, rt_kernels_avx512;
+extern const struct rt_kernels rt_kernel_table_avx2, rt_kernel_table_avx512;
 #endif
 
 static const struct rt_kernels *best(const char *at_most)
@@ -17,12 +17,12 @@ static const struct rt_kernels *best(const char *at_most)
 		      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 
 	if (avx512 && (!at_most || strcmp(at_most, "avx512") == 0))
-		return &rt_kernels_avx512;
+		return &rt_kernel_table_avx512;
 	if (avx2 && (!at_most || strcmp(at_most, "base") != 0))
-		return &rt_kernels_avx2;
+		return &rt_kernel_table_avx2;
 #endif
 	(void)at_most;
-	return &rt_kernels_base;
+	return &rt_kernel_table_base;
 }
 
 const struct rt_kernels *rt_kernels_get(void)

@@ -78,7 +78,8 @@ static int print_text(const struct rt_machine *m, const char *system)
 						? "faster than fp32 here: precision bf16 is worth trying"
 						: "not faster than fp32 here: keep precision fp32");
 	if (m->gpus)
-		printf("GPUs             %d seen by libtorch; a job with resources.gpus 1 uses the first\n", m->gpus);
+		printf("GPUs             %d seen by libtorch; a job with resources.gpus 1 uses the first\n",
+		       m->gpus);
 	else
 		printf("GPUs             none that this libtorch can use\n");
 	printf("memory           %.1f GiB free of %.1f GiB\n", gib(m->memory_free_bytes),

@@ -839,6 +839,26 @@ static void thin_again(struct rt_scheduler *sch, const struct rt_run_row *run)
 	rt_job_release(&job);
 }
 
+/* A spec that an earlier server was writing when it died: never renamed, so nobody's. */
+static void remove_half_spec(struct rt_scheduler *sch, const char *run_id)
+{
+	static const char begin[] = "spec.json.", end[] = ".tmp";
+	char *path = rt_scheduler_path(sch, run_id, NULL);
+	DIR *dir = path ? opendir(path) : NULL;
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		size_t n = strlen(entry->d_name);
+
+		if (strncmp(entry->d_name, begin, sizeof begin - 1) == 0 && n > sizeof end - 1 &&
+		    strcmp(entry->d_name + n - (sizeof end - 1), end) == 0)
+			unlinkat(dirfd(dir), entry->d_name, 0);
+	}
+	if (dir)
+		closedir(dir);
+	free(path);
+}
+
 /* Folders of runs that no row names, and what a job that is done has left: a server died between a commit and the removal that
  * belongs to it. */
 static void find_orphans(struct rt_scheduler *sch)
@@ -852,6 +872,7 @@ static void find_orphans(struct rt_scheduler *sch)
 
 		if (!rt_id_is(entry->d_name, "run"))
 			continue;
+		remove_half_spec(sch, entry->d_name);
 		if (rt_store_run_get(sch->jobs->store, entry->d_name, &row, &err) == 0)
 			thin_again(sch, &row);
 		else if (err.code == RT_NOT_FOUND)

@@ -193,6 +193,18 @@ def test_a_worker_whose_number_was_not_written_down_is_found(start):
 
 # ---- SIGTERM ----
 
+def test_a_spec_that_was_half_written_is_removed(start):
+    server = start()
+    job = server.client.finish(server.client.submit(server.spec("epoch"))["id"])
+    server.kill()
+    run = next(p for p in (server.data / "runs").iterdir())
+    half = run / "spec.json.4711.tmp"
+    half.write_text("{")
+    client = server.start()
+    assert client.get(f"/v1/jobs/{job['id']}").json["status"] == "succeeded"
+    assert not half.exists() and (run / "spec.json").exists()
+
+
 def test_sigterm_lets_workers_save_and_the_next_server_goes_on(start):
     server = start(slots=2)
     client = server.client

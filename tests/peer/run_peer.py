@@ -158,7 +158,7 @@ def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--build", default=os.path.join(ROOT, "build"))
     ap.add_argument("--shared", default=os.environ.get("RT_SHARED", os.path.join(ROOT, "..", "shared")))
-    ap.add_argument("--peer", default=os.environ.get("RT_PEER", "/srv/peer"))
+    ap.add_argument("--peer", default=os.environ.get("BENCH_PEER", ""))
     ap.add_argument("--configs", type=int, default=0)
     ap.add_argument("--only")
     a = ap.parse_args()
@@ -168,7 +168,7 @@ def main():
     if not os.path.isdir(os.path.join(a.shared, "reference")):
         skip("needs reference/ of the fixtures (RT_SHARED)")
     if os.geteuid() != 0 or not os.path.isdir(os.path.join(a.peer, "usr/lib/python3/dist-packages/transformers")):
-        skip("needs the root with transformers (../shared/peer/setup makes it, RT_PEER says where) and the right to enter it")
+        skip("needs the root with transformers (the peer's setup makes it, BENCH_PEER says where) and the right to enter it")
     peer, good = Peer(a.peer), True
     try:
         with tempfile.TemporaryDirectory(prefix="retort-peer-") as folder:

@@ -122,6 +122,26 @@ static int secret_pipe(const char *secret, struct rt_err *err)
 	return fds[0];
 }
 
+int rt_process_cpus(const struct rt_process *p, cpu_set_t *ret)
+{
+	return p->pid > 1 && sched_getaffinity((pid_t)p->pid, sizeof *ret, ret) == 0 ? 0 : -1;
+}
+
+/* A child has its parent's CPUs from its first instruction on, so the parent goes to them for that moment. Where the system does not
+ * allow it (CPUs that went offline), the child runs on all: slower, not wrong. */
+static int spawn_on(uv_loop_t *loop, uv_process_t *child, const uv_process_options_t *options,
+		    const cpu_set_t *cpus)
+{
+	cpu_set_t before;
+	bool moved = cpus && sched_getaffinity(0, sizeof before, &before) == 0 &&
+		     sched_setaffinity(0, sizeof *cpus, cpus) == 0;
+	int rc = uv_spawn(loop, child, options);
+
+	if (moved)
+		sched_setaffinity(0, sizeof before, &before);
+	return rc;
+}
+
 int rt_process_start(struct rt_process *p, uv_loop_t *loop, const struct rt_process_start *what,
 		     struct rt_err *err)
 {
@@ -153,7 +173,7 @@ int rt_process_start(struct rt_process *p, uv_loop_t *loop, const struct rt_proc
 		stdio[3].flags = UV_INHERIT_FD;
 		stdio[3].data.fd = fd;
 	}
-	rc = uv_spawn(loop, child, &options);
+	rc = spawn_on(loop, child, &options, what->cpus);
 	if (fd >= 0)
 		close(fd);
 	if (rc < 0) {

@@ -5,6 +5,7 @@
 #ifndef RT_SERVER_EXECUTOR_LOCAL_H
 #define RT_SERVER_EXECUTOR_LOCAL_H
 
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <uv.h>
@@ -26,8 +27,11 @@ struct rt_process_start {
 	const char *const *argv; /* with argv[0], NULL at the end */
 	int log_fd;		 /* becomes stderr; stdout goes to /dev/null. Stays the caller's */
 	const char *secret;	 /* a line that the child reads from descriptor 3; NULL: none */
+	const cpu_set_t *cpus;	 /* it and its threads run on these alone; NULL: on those of this process */
 };
 
+/* The CPUs that a process may use now; -1 where that is not known. */
+int rt_process_cpus(const struct rt_process *p, cpu_set_t *ret);
 /* The caller sets on_exit, on_poll and arg first. on_exit is called on the loop after the process has ended, once. Until then,
  * or rt_process_abandon, *p must stay. */
 int rt_process_start(struct rt_process *p, uv_loop_t *loop, const struct rt_process_start *what,

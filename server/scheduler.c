@@ -138,6 +138,23 @@ static int write_spec(struct rt_scheduler *sch, const struct start *s, struct rt
 	return rc;
 }
 
+/* The part of the machine that the fewest workers run on; the kernel knows where they run, those from before a restart too. The number
+ * of its CPUs. */
+static int free_part(const struct rt_scheduler *sch, cpu_set_t *ret)
+{
+	cpu_set_t *in_use = calloc((size_t)sch->run_count + 1, sizeof *in_use);
+	size_t n = 0;
+
+	for (const struct rt_run *run = sch->runs; in_use && run && n < (size_t)sch->run_count;
+	     run = run->next) {
+		if (!run->gone && rt_process_cpus(&run->process, &in_use[n]) == 0)
+			n++;
+	}
+	rt_cores_part(&sch->cores, rt_cores_pick(&sch->cores, in_use, n), ret);
+	free(in_use);
+	return CPU_COUNT(ret) > 0 ? CPU_COUNT(ret) : 1;
+}
+
 static int spawn(struct rt_scheduler *sch, const struct start *s, struct rt_run *run, struct rt_err *err)
 {
 	char *dir = rt_scheduler_path(sch, run->id, NULL),
@@ -163,11 +180,14 @@ static int spawn(struct rt_scheduler *sch, const struct start *s, struct rt_run 
 	struct rt_process_start start = {
 		.program = sch->worker, .argv = argv, .secret = s->token, .log_fd = -1
 	};
-	int rc = -1;
+	cpu_set_t part;
+	int rc = -1, share = free_part(sch, &part);
 
 	snprintf(url, sizeof url, "%s/v1/worker/runs/%s/events", sch->url, run->id);
-	snprintf(threads, sizeof threads, "%lld",
-		 (long long)(s->spec.threads > 0 ? s->spec.threads : sch->threads));
+	snprintf(threads, sizeof threads, "%lld", (long long)(s->spec.threads > 0 ? s->spec.threads : share));
+	/* who asks for more threads than a share has cores may use all of them */
+	if (sch->slots > 1 && s->spec.threads <= share && CPU_COUNT(&part) > 0)
+		start.cpus = &part;
 	if (!dir || !spec || !log || (s->resume_from[0] && !before)) {
 		rt_fail(err, RT_NO_MEMORY, "no memory to start the job");
 		goto out;

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <uv.h>
 
+#include "server/cores.h"
 #include "server/disk.h"
 #include "server/jobs.h"
 #include "server/oom.h"
@@ -25,8 +26,9 @@ struct rt_scheduler {
 	struct rt_disk *disk;
 	const char *worker; /* the program */
 	const char *url;    /* where workers report, without the path */
-	int slots, threads; /* threads: a worker's share of the machine's cores */
-	int stop_grace_s;   /* at most, whatever a job's spec allows */
+	int slots;
+	struct rt_cores cores; /* divided between the slots */
+	int stop_grace_s;      /* at most, whatever a job's spec allows */
 	int restart_delay_s;
 	int worker_timeout_s; /* a worker that gives no sign of life for so long is killed */
 	struct rt_oom_sources oom;

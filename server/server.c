@@ -236,7 +236,8 @@ static int start_parts(struct rt_server *s, struct rt_err *err)
 	s->scheduler.worker = s->validator.worker = s->predictors.worker = s->worker;
 	s->scheduler.url = s->http.url;
 	s->scheduler.slots = s->options->slots;
-	s->scheduler.threads = s->predictors.threads = threads_of_a_slot(s->options->slots);
+	s->predictors.threads = threads_of_a_slot(s->options->slots);
+	rt_cores_look(&s->scheduler.cores, s->options->slots);
 	s->scheduler.disk = &s->disk;
 	s->scheduler.stop_grace_s = s->options->stop_grace_s;
 	s->scheduler.restart_delay_s = s->options->restart_delay_s;

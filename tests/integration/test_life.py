@@ -435,3 +435,32 @@ def test_a_disk_that_is_full_to_the_last_byte(small_disk):
         assert client.finish(client.submit(server.spec("epoch"))["id"])["status"] == "succeeded"
     finally:
         server.stop()
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU cannot be divided")
+def test_workers_at_once_have_cores_of_their_own(start):
+    """Half of the machine each; who asks for more threads than that is not held to a half."""
+    server = start(slots=2)
+    client, mine = server.client, os.sched_getaffinity(0)
+
+    def cpus(job):
+        return os.sched_getaffinity(client.wait(job["id"], "run.started")["data"]["pid"])
+
+    gates = {name: server.gate(name) for name in ("a", "b", "c")}
+    first, second = (client.submit(server.spec(f"epoch gate={name} epoch")) for name in ("a", "b"))
+    a, b = cpus(first), cpus(second)
+    assert a and b and not a & b and a | b == mine
+    gates["a"].open()
+    client.finish(first["id"])
+    wide = client.submit(server.spec("epoch gate=c epoch", resources={"threads": len(mine)}))
+    assert cpus(wide) == mine
+    gates["c"].open()
+    client.finish(wide["id"])
+    # the half that is free again
+    gate = server.gate("d")
+    third = client.submit(server.spec("epoch gate=d epoch"))
+    assert cpus(third) == a
+    gate.open()
+    client.finish(third["id"])
+    gates["b"].open()
+    client.finish(second["id"])

@@ -40,7 +40,7 @@ faults-planted: setup-test ## the same suite must find four bugs that are plante
 	@tests/faults/planted.py
 
 # BENCH_ARGS: see bench/run --help
-bench: build ## measure this machine, the server, and a job against the Hugging Face Trainer
+bench: build ## shares of the machine's peak, jobs beside the Hugging Face Trainer, neighbours, the server (half an hour)
 	@bench/run --build $(BUILD) $(BENCH_ARGS)
 
 # FUZZ_SECONDS: of CPU for each target; FUZZ_JOBS: how many at a time; FUZZ_ARGS: names of targets, and see scripts/fuzz --help

@@ -16,11 +16,11 @@ JOBS, EPOCHS, ASKS = 1000, 10, 500
 
 
 class Server:
-    def __init__(self, build, data, root, worker, slots):
+    def __init__(self, build, data, root, worker, slots, more_roots=()):
         began = time.perf_counter()
         self.process = subprocess.Popen(
             [build / "server" / "retortd", "--data", data, "--listen", "127.0.0.1:0", "--models-root", root, "--worker", worker,
-             "--slots", str(slots)], stdout=subprocess.PIPE, stderr=open(os.path.join(root, "server.log"), "ab"), text=True)
+             "--slots", str(slots)] + [word for r in more_roots for word in ("--models-root", r)], stdout=subprocess.PIPE, stderr=open(os.path.join(root, "server.log"), "ab"), text=True)
         if not select.select([self.process.stdout], [], [], 30)[0]:
             raise RuntimeError("retortd did not say where it listens")
         line = self.process.stdout.readline()

@@ -14,8 +14,8 @@
  *                         (with a teacher: {likeness, means, differs_in, …} of its tokenizer and the student's)
  * model.loaded          R role (teacher|student), parameters; family, missing, unexpected, initialised (names, 200 at most),
  *                         missing_count, unexpected_count, initialised_count, max_length
- * teacher.progress      R done, total; texts_per_s, eta_s
- * teacher.completed     R forwards_done, forwards_avoided, seconds; rows, accuracy (on validation)
+ * teacher.progress      R done, total; texts_per_s, eta_s, cached (of done), waiting (another job computes the rest)
+ * teacher.completed     R forwards_done, forwards_avoided, seconds; rows, accuracy (on validation), forwards_cached
  * train.progress        R step, total_steps, epoch, loss, learning_rate; ce_loss, kd_loss, grad_norm, samples_per_s,
  *                         eta_s
  * epoch.completed       R epoch, step, train_loss, eval_loss, eval_accuracy, learning_rate; train_ce_loss, train_kd_loss,

@@ -25,6 +25,9 @@ const char rt_options_help[] =
 	"(60)\n"
 	"  --restart-delay S   seconds before the job of a lost worker is started again; doubles each time "
 	"(5)\n"
+	"  --cache-max-bytes N  how much of the teachers' logits is kept in DIR/cache for other jobs; 0: "
+	"none "
+	"(10737418240)\n"
 	"  --min-free-bytes N  start nothing while the disk has less room than this (268435456)\n"
 	"  --keep-days N       remove jobs N days after they finished (never)\n"
 	"  --max-bytes N       remove finished jobs, the oldest first, while all runs together take more (no "
@@ -80,6 +83,7 @@ int rt_options_parse(int argc, char **argv, struct rt_options *ret, struct rt_er
 		TIMEOUT,
 		DELAY,
 		MIN_FREE,
+		CACHE_MAX,
 		KEEP_DAYS,
 		MAX_BYTES,
 		PRUNE,
@@ -102,6 +106,7 @@ int rt_options_parse(int argc, char **argv, struct rt_options *ret, struct rt_er
 		{ "worker-timeout", required_argument, NULL, TIMEOUT },
 		{ "restart-delay", required_argument, NULL, DELAY },
 		{ "min-free-bytes", required_argument, NULL, MIN_FREE },
+		{ "cache-max-bytes", required_argument, NULL, CACHE_MAX },
 		{ "keep-days", required_argument, NULL, KEEP_DAYS },
 		{ "max-bytes", required_argument, NULL, MAX_BYTES },
 		{ "prune", no_argument, NULL, PRUNE },
@@ -120,6 +125,7 @@ int rt_options_parse(int argc, char **argv, struct rt_options *ret, struct rt_er
 				.stop_grace_s = 3600,
 				.worker_timeout_s = 60,
 				.restart_delay_s = 5,
+				.cache_max_bytes = INT64_C(10) << 30,
 				.min_free_bytes = 256 << 20,
 				.retention = { .keep_days = -1, .max_bytes = -1 } };
 	int c;
@@ -157,6 +163,11 @@ int rt_options_parse(int argc, char **argv, struct rt_options *ret, struct rt_er
 			break;
 		case DELAY:
 			if (number("restart-delay", optarg, 0, 300, &o.restart_delay_s, err) < 0)
+				return -1;
+			break;
+		case CACHE_MAX:
+			if (big_number("cache-max-bytes", optarg, 0, INT64_C(1) << 50, &o.cache_max_bytes,
+				       err) < 0)
 				return -1;
 			break;
 		case MIN_FREE:

@@ -22,7 +22,8 @@ struct rt_options {
 	int restart_delay_s;  /* before a lost worker's job is started again, the first time */
 	int worker_timeout_s; /* without a sign of life */
 	struct rt_retention_policy retention;
-	int64_t min_free_bytes; /* of the disk, below which nothing is started */
+	int64_t cache_max_bytes; /* of the teachers' logits that jobs share; 0: none are kept */
+	int64_t min_free_bytes;	 /* of the disk, below which nothing is started */
 	/* instead of serving: */
 	bool prune, dry_run;
 	const char *check; /* a data directory to look at */

@@ -161,7 +161,7 @@ static int spawn(struct rt_scheduler *sch, const struct start *s, struct rt_run 
 	     *spec = rt_scheduler_path(sch, run->id, "spec.json"),
 	     *log = rt_scheduler_path(sch, run->id, "worker.log"),
 	     *before = s->resume_from[0] ? rt_scheduler_path(sch, s->resume_from, NULL) : NULL;
-	char url[200], threads[24];
+	char url[200], threads[24], cache_max[24];
 	const char *argv[] = { sch->worker,
 			       "run",
 			       "--spec",
@@ -170,6 +170,10 @@ static int spawn(struct rt_scheduler *sch, const struct start *s, struct rt_run 
 			       dir,
 			       "--threads",
 			       threads,
+			       "--cache",
+			       sch->cache_dir,
+			       "--cache-max-bytes",
+			       cache_max,
 			       "--report",
 			       url,
 			       "--token-fd",
@@ -188,6 +192,7 @@ static int spawn(struct rt_scheduler *sch, const struct start *s, struct rt_run 
 	/* who asks for more threads than a share has cores may use all of them */
 	if (sch->slots > 1 && s->spec.threads <= share && CPU_COUNT(&part) > 0)
 		start.cpus = &part;
+	snprintf(cache_max, sizeof cache_max, "%lld", (long long)sch->cache_max_bytes);
 	if (!dir || !spec || !log || (s->resume_from[0] && !before)) {
 		rt_fail(err, RT_NO_MEMORY, "no memory to start the job");
 		goto out;

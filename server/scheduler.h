@@ -24,8 +24,10 @@ struct rt_scheduler {
 	struct rt_jobs *jobs;
 	struct rt_trash *trash;
 	struct rt_disk *disk;
-	const char *worker; /* the program */
-	const char *url;    /* where workers report, without the path */
+	const char *worker;    /* the program */
+	const char *cache_dir; /* what workers share */
+	int64_t cache_max_bytes;
+	const char *url; /* where workers report, without the path */
 	int slots;
 	struct rt_cores cores; /* divided between the slots */
 	int stop_grace_s;      /* at most, whatever a job's spec allows */

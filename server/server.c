@@ -226,7 +226,8 @@ static int start_parts(struct rt_server *s, struct rt_err *err)
 {
 	s->worker = find_worker(s->options->worker);
 	s->validator.dir = rt_path_join(s->data_dir, "tmp");
-	if (!s->worker || !s->validator.dir)
+	s->cache_dir = rt_path_join(s->data_dir, "cache");
+	if (!s->worker || !s->validator.dir || !s->cache_dir)
 		return rt_fail(err, RT_NO_MEMORY, "no memory to start");
 	if (strchr(s->worker, '/') && access(s->worker, X_OK) < 0)
 		return rt_fail_errno(err, errno, "--worker %s", s->worker);
@@ -234,6 +235,8 @@ static int start_parts(struct rt_server *s, struct rt_err *err)
 	s->scheduler.jobs = &s->jobs;
 	s->scheduler.trash = &s->trash;
 	s->scheduler.worker = s->validator.worker = s->predictors.worker = s->worker;
+	s->scheduler.cache_dir = s->cache_dir;
+	s->scheduler.cache_max_bytes = s->options->cache_max_bytes;
 	s->scheduler.url = s->http.url;
 	s->scheduler.slots = s->options->slots;
 	s->predictors.threads = threads_of_a_slot(s->options->slots);
@@ -319,6 +322,7 @@ void rt_server_close(struct rt_server *s)
 	rt_roots_release(&s->jobs.roots);
 	free(s->validator.dir);
 	free(s->worker);
+	free(s->cache_dir);
 	free(s->data_dir);
 	rt_lock_release(s->lock_fd);
 }

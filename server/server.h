@@ -27,6 +27,7 @@ struct rt_server {
 	bool loop_ready;
 	const struct rt_options *options; /* borrowed from main */
 	char *data_dir;			  /* real path */
+	char *cache_dir;		  /* below it */
 	int lock_fd;			  /* holds DATA/retort.lock */
 	struct rt_store *store;
 	struct rt_jobs jobs;

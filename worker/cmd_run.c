@@ -63,6 +63,19 @@ static int to_int(const char *text, int low, int high, int *ret)
 	return 0;
 }
 
+static int to_bytes(const char *text, int64_t *ret)
+{
+	char *end;
+	long long v;
+
+	errno = 0;
+	v = strtoll(text, &end, 10);
+	if (errno || end == text || *end || v < 0)
+		return -1;
+	*ret = v;
+	return 0;
+}
+
 int rt_cmd_run(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -73,10 +86,12 @@ int rt_cmd_run(int argc, char **argv)
 		{ "token-fd", required_argument, NULL, 'f' },
 		{ "models-root", required_argument, NULL, 'm' },
 		{ "resume-from", required_argument, NULL, 'R' },
+		{ "cache", required_argument, NULL, 'c' },
+		{ "cache-max-bytes", required_argument, NULL, 'C' },
 		{ NULL, 0, NULL, 0 },
 	};
 	const char *roots[64];
-	struct rt_run_options o = { .roots = roots, .stop = &stop };
+	struct rt_run_options o = { .roots = roots, .cache_max_bytes = RT_CACHE_MAX_BYTES, .stop = &stop };
 	struct rt_err err = RT_ERR_INIT;
 	enum rt_run_end end;
 	char token[TOKEN_MAX];
@@ -118,6 +133,18 @@ int rt_cmd_run(int argc, char **argv)
 		case 'R':
 			o.resume_from = optarg;
 			break;
+		case 'c':
+			o.cache_dir = optarg;
+			break;
+		case 'C':
+			if (to_bytes(optarg, &o.cache_max_bytes) < 0) {
+				fprintf(stderr,
+					"retort-worker run: --cache-max-bytes must be a whole number, 0 or "
+					"more (got %s)\n",
+					optarg);
+				return 2;
+			}
+			break;
 		default:
 			return 2;
 		}
@@ -125,7 +152,8 @@ int rt_cmd_run(int argc, char **argv)
 	if (!o.spec_path || !o.dir || optind < argc) {
 		fprintf(stderr,
 			"usage: retort-worker run --spec FILE --dir DIR [--resume-from DIR] [--threads N] "
-			"[--report URL --token-fd N] [--models-root DIR]...\n");
+			"[--cache DIR] [--cache-max-bytes N] [--report URL --token-fd N] [--models-root "
+			"DIR]...\n");
 		return 2;
 	}
 	if (o.url && (fd < 0 || read_token(fd, token) < 0)) {

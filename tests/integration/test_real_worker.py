@@ -78,6 +78,25 @@ def test_epochs_stream_and_stay(place, student):
     assert done["forwards_done"] == len(set(train + validation)), "the teacher reads each text once, whatever the number of epochs"
 
 
+def test_a_second_job_asks_the_teacher_nothing(place, teacher, student):
+    spec = spec_of(place, teacher_id=teacher["id"], student_id=str(place.models / "student"), alpha=0.2, temperature=2, epochs=1)
+    job = place.client.finish(place.client.submit(spec)["id"])
+    assert job["status"] == "succeeded", job["error"]
+
+    def told(job):
+        events = place.client.get(f"/v1/jobs/{job['id']}/events?limit=1000").json["data"]
+        return [e["data"] for e in events if e["type"] == "teacher.completed"][0]
+
+    first, second = told(student), told(job)
+    assert second["forwards_done"] == 0 and second["forwards_cached"] == first["forwards_done"] > 0
+    assert second["forwards_avoided"] == second["rows"]
+    assert second["accuracy"] == first["accuracy"]
+    # what jobs share is no job's: it stays when they go
+    assert place.client.request("DELETE", f"/v1/jobs/{job['id']}").status in (202, 204)
+    again = place.client.finish(place.client.submit(spec)["id"])
+    assert told(again)["forwards_done"] == 0
+
+
 def logits(folder, texts):
     run = subprocess.run([WORKER, "logits", "--model", folder], input="".join(json.dumps({"text": t}) + "\n" for t in texts),
                          stdout=subprocess.PIPE, text=True, check=True)

@@ -142,6 +142,48 @@ def test_checkpoints_are_whole_and_listed(done):
     assert best["size_bytes"] == sum(f["size_bytes"] for f in best["files"])
 
 
+def numbers(events):
+    changing = ("seconds", "samples_per_s", "eta_s")
+    return [{k: v for k, v in e.items() if k not in changing} for e in of_type(events, "epoch.completed")]
+
+
+def test_a_cache_changes_no_bit(done, parts, tmp_path):
+    folder, events = done
+    cache = str(tmp_path / "cache")
+    weights = sha256(folder / "run" / "checkpoints" / "best" / "model.safetensors")
+    unique = of_type(events, "teacher.completed")[0]["forwards_done"]
+    for name, computed in (("cold", unique), ("warm", 0)):
+        status, again = run(tmp_path / name, spec_of(parts), "--threads", "2", "--cache", cache)
+        assert status == 0
+        teacher = of_type(again, "teacher.completed")[0]
+        assert (teacher["forwards_done"], teacher["forwards_cached"]) == (computed, unique - computed)
+        assert teacher["accuracy"] == of_type(events, "teacher.completed")[0]["accuracy"]
+        assert numbers(again) == numbers(events)
+        assert sha256(tmp_path / name / "run" / "checkpoints" / "best" / "model.safetensors") == weights
+    # another precision, other weights: nothing of it is theirs
+    other = "fp32" if of_type(events, "run.started")[0]["teacher_precision"] == "bf16" else "bf16"
+    status, other = run(tmp_path / "other", spec_of(parts, teacher_precision=other, epochs=1), "--cache", cache)
+    assert status == 0 and of_type(other, "teacher.completed")[0]["forwards_cached"] == 0
+    # a smaller limit than one record: it trains all the same, and says so
+    status, full = run(tmp_path / "full", spec_of(parts, epochs=1), "--threads", "2", "--cache", str(tmp_path / "small"), "--cache-max-bytes", "1")
+    assert status == 0 and of_type(full, "teacher.completed")[0]["forwards_done"] == unique
+    assert any("no longer cached" in e["message"] for e in full if e["level"] == "warn")
+    assert numbers(full)[0]["train_loss"] > 0
+
+
+def test_two_runs_at_once_ask_the_teacher_once(done, parts, tmp_path):
+    cache = str(tmp_path / "cache")
+    both = [start(tmp_path / name, spec_of(parts, epochs=1), "--threads", "1", "--cache", cache) for name in ("a", "b")]
+    told = []
+    for process in both:
+        out, err = process.communicate(timeout=TIME)
+        assert process.returncode == 0, err
+        told.append(of_type([json.loads(x) for x in out.splitlines()], "teacher.completed")[0])
+    unique = of_type(done[1], "teacher.completed")[0]["forwards_done"]
+    assert sum(t["forwards_done"] for t in told) == unique
+    assert all(t["forwards_done"] + t["forwards_cached"] == unique for t in told)
+
+
 def test_a_second_run_is_the_same_bit_for_bit(done, parts, tmp_path):
     folder, events = done
     status, again = run(tmp_path, spec_of(parts), "--threads", "2")

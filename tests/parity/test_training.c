@@ -105,8 +105,9 @@ static int set_up(void **state)
 	f->classes = rt_model_label_count(teacher);
 	assert_int_equal(f->classes, 8);
 	const struct rt_rows *const splits[] = { &f->train, &f->eval };
+	const struct rt_soft_options soft = { .splits = splits, .count = 2, .class_of = same, .batch = 64 };
 
-	assert_int_equal(rt_soft_compute(teacher, splits, 2, same, 64, NULL, &f->soft, NULL), 0);
+	assert_int_equal(rt_soft_compute(teacher, &soft, &f->soft, NULL), 0);
 	rt_model_close(teacher);
 	return 0;
 }

@@ -365,13 +365,13 @@ static void a_changed_weights_file_changes_the_print(void **state)
 
 	put_file(f->to, "config.json", "{}");
 	put_file(f->to, "model.safetensors", "weights");
-	assert_int_equal(rt_resume_prints_models(&spec, &a, &f->err), 0);
+	assert_int_equal(rt_resume_prints_models(&spec, NULL, &a, &f->err), 0);
 	put_file(f->to, "pytorch_model.bin", "not read"); /* safetensors go before it */
-	assert_int_equal(rt_resume_prints_models(&spec, &b, &f->err), 0);
+	assert_int_equal(rt_resume_prints_models(&spec, NULL, &b, &f->err), 0);
 	assert_string_equal(a.student, b.student);
 	assert_string_equal(a.teacher, "");
 	put_file(f->to, "model.safetensors", "weightz");
-	assert_int_equal(rt_resume_prints_models(&spec, &b, &f->err), 0);
+	assert_int_equal(rt_resume_prints_models(&spec, NULL, &b, &f->err), 0);
 	assert_string_not_equal(a.student, b.student);
 }
 

@@ -279,7 +279,7 @@ int rt_run_check_state(struct run *r, struct rt_err *err)
 		return -1;
 	if (!r->resumed)
 		return 0;
-	if (rt_resume_prints_models(&r->spec, &r->prints, err) < 0)
+	if (rt_resume_prints_models(&r->spec, r->o->cache_dir, &r->prints, err) < 0)
 		return -1;
 	return rt_resume_check(&r->resumed->state, &r->spec, &r->prints, r->problems, err);
 }
@@ -317,7 +317,7 @@ static int read_models(void *ctx, struct rt_err *err)
 {
 	struct run *r = ctx;
 
-	return r->resumed ? 0 : rt_resume_prints_models(&r->spec, &r->prints, err);
+	return r->resumed ? 0 : rt_resume_prints_models(&r->spec, r->o->cache_dir, &r->prints, err);
 }
 
 /* Puts everything back as it was when the state was saved. */

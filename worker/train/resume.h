@@ -108,6 +108,11 @@ int rt_resume_restore(const struct rt_resume_file *f, struct rt_model *model, st
 
 /* All of *ret but student and teacher, which read_models adds: it reads the weights' files through. */
 int rt_resume_prints_of(const struct rt_setup *s, struct rt_resume_prints *ret, struct rt_err *err);
-int rt_resume_prints_models(const struct rt_spec *spec, struct rt_resume_prints *ret, struct rt_err *err);
+int rt_resume_prints_models(const struct rt_spec *spec, const char *cache_dir, struct rt_resume_prints *ret,
+			    struct rt_err *err);
+/* SHA-256 over the config.json and weights of a model's folder. cache_dir: where checksums of files are remembered
+ * (known_files.h), or NULL. */
+int rt_resume_print_model(const char *dir, const char *cache_dir, char ret_hex[RT_SHA256_SIZE],
+			  struct rt_err *err);
 
 #endif

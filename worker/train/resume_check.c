@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "worker/train/known_files.h"
 #include "worker/train/resume.h"
 
 #define COPY_BYTES ((size_t)1 << 30) /* the most that one copy_file_range is asked for */
@@ -90,7 +91,8 @@ static int by_name(const struct dirent **a, const struct dirent **b)
 }
 
 /* config.json and the weights' files: safetensors where there are any, as they are what is read then. */
-static int print_of_model(const char *dir, char ret_hex[RT_SHA256_SIZE], struct rt_err *err)
+int rt_resume_print_model(const char *dir, const char *cache_dir, char ret_hex[RT_SHA256_SIZE],
+			  struct rt_err *err)
 {
 	struct rt_sha256_state *sum = NULL;
 	struct dirent **names = NULL;
@@ -108,7 +110,7 @@ static int print_of_model(const char *dir, char ret_hex[RT_SHA256_SIZE], struct 
 		goto out;
 	for (int i = 0; i < n; i++) {
 		char *path = rt_path_join(dir, names[i]->d_name), hex[RT_SHA256_SIZE];
-		int got = path ? rt_file_sha256(path, hex, NULL, err)
+		int got = path ? rt_known_sha256(cache_dir, path, hex, err)
 			       : rt_fail(err, RT_NO_MEMORY, "no memory for a checksum");
 
 		free(path);
@@ -126,11 +128,12 @@ out:
 	return rc;
 }
 
-int rt_resume_prints_models(const struct rt_spec *spec, struct rt_resume_prints *ret, struct rt_err *err)
+int rt_resume_prints_models(const struct rt_spec *spec, const char *cache_dir, struct rt_resume_prints *ret,
+			    struct rt_err *err)
 {
-	if (print_of_model(spec->student_id, ret->student, err) < 0)
+	if (rt_resume_print_model(spec->student_id, cache_dir, ret->student, err) < 0)
 		return -1;
-	return spec->teacher_id ? print_of_model(spec->teacher_id, ret->teacher, err) : 0;
+	return spec->teacher_id ? rt_resume_print_model(spec->teacher_id, cache_dir, ret->teacher, err) : 0;
 }
 
 /* ---- is it the same run? ---- */

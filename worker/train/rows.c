@@ -136,17 +136,35 @@ static int by_length(const void *a, const void *b, void *ctx)
 	return m != n ? (m > n) - (m < n) : (x > y) - (x < y);
 }
 
-/* One batch: the logits of row which[k] to ret_logits[which[k]]. */
-static int batch_logits(struct rt_collator *c, struct rt_model *m, const uint32_t *which, size_t n,
-			float *row_buffer, float *ret_logits, struct rt_err *err)
+void rt_rows_sort(const struct rt_rows *r, uint32_t *which, size_t n)
+{
+	if (n > 0)
+		qsort_r(which, n, sizeof *which, by_length, (void *)(uintptr_t)r);
+}
+
+size_t rt_rows_alike(const struct rt_rows *r, const uint32_t *which, size_t n, size_t most)
+{
+	size_t k = 0;
+
+	while (k < n && k < most && length_of(r, which[k]) == length_of(r, which[0]))
+		k++;
+	return k;
+}
+
+int rt_rows_batch_logits(struct rt_collator *c, const struct rt_rows *r, struct rt_model *m,
+			 const uint32_t *which, size_t n, float *buffer, float *ret_logits,
+			 struct rt_err *err)
 {
 	size_t labels = rt_model_label_count(m);
-	struct tc_scope *s = tc_scope_open(NULL, TC_NO_GRAD | rt_model_scope_flags(m));
-	struct tc_tensor *logits = rt_model_forward(s, m, &c->batch, false); /* (n, labels) */
-	int rc = tc_read(s, logits, TC_F32, row_buffer, n * labels, err);
+	struct tc_scope *s;
+	int rc;
 
+	if (rt_collate(c, r, which, n, rt_model_pad_id(m), err) < 0)
+		return -1;
+	s = tc_scope_open(NULL, TC_NO_GRAD | rt_model_scope_flags(m));
+	rc = tc_read(s, rt_model_forward(s, m, &c->batch, false), TC_F32, buffer, n * labels, err);
 	for (size_t k = 0; rc == 0 && k < n; k++)
-		memcpy(ret_logits + which[k] * labels, row_buffer + k * labels, labels * sizeof *ret_logits);
+		memcpy(ret_logits + which[k] * labels, buffer + k * labels, labels * sizeof *ret_logits);
 	tc_scope_close(s);
 	return rc;
 }
@@ -165,14 +183,10 @@ int rt_rows_logits(const struct rt_rows *r, struct rt_model *m, int64_t batch, c
 	}
 	for (size_t i = 0; i < r->n; i++)
 		order[i] = (uint32_t)i;
-	qsort_r(order, r->n, sizeof *order, by_length, (void *)(uintptr_t)r);
+	rt_rows_sort(r, order, r->n);
 	for (size_t i = 0, n; i < r->n; i += n) {
-		for (n = 1; n < (size_t)batch && i + n < r->n &&
-			    length_of(r, order[i + n]) == length_of(r, order[i]);
-		     n++)
-			;
-		if (rt_collate(&c, r, order + i, n, rt_model_pad_id(m), err) < 0 ||
-		    batch_logits(&c, m, order + i, n, buffer, ret_logits, err) < 0 ||
+		n = rt_rows_alike(r, order + i, r->n - i, (size_t)batch);
+		if (rt_rows_batch_logits(&c, r, m, order + i, n, buffer, ret_logits, err) < 0 ||
 		    (tick && tick->call && tick->call(tick->ctx, i + n, r->n, err) < 0))
 			goto out;
 	}

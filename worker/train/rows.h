@@ -45,6 +45,16 @@ struct rt_tick {
 	void *ctx;							       /* borrowed */
 };
 
+/* Sorts row numbers by length, equal ones by number. */
+void rt_rows_sort(const struct rt_rows *r, uint32_t *which, size_t n);
+/* How many of the first of n are of one length, at most `most`; 0 of none. */
+size_t rt_rows_alike(const struct rt_rows *r, const uint32_t *which, size_t n, size_t most);
+/* One batch without dropout and gradients: the logits of row which[k] go to row which[k] of ret_logits (…, labels).
+ * buffer: (n, labels), to work in. */
+int rt_rows_batch_logits(struct rt_collator *c, const struct rt_rows *r, struct rt_model *m,
+			 const uint32_t *which, size_t n, float *buffer, float *ret_logits,
+			 struct rt_err *err);
+
 /* Logits of every row without dropout and gradients: ret_logits (n, labels). Rows of equal length go together, up to
  * `batch` at a time, so nothing is padded. */
 int rt_rows_logits(const struct rt_rows *r, struct rt_model *m, int64_t batch, const struct rt_tick *tick,

@@ -232,23 +232,89 @@ static bool is_time_to_tell(struct run *r)
 struct asking {
 	struct run *r;
 	double start_s;
+	bool waited; /* told */
 };
 
-static int teacher_tick(void *ctx, size_t done, size_t total, struct rt_err *err)
+static int teacher_tick(void *ctx, const struct rt_soft_progress *p, struct rt_err *err)
 {
 	struct asking *a = ctx;
 	double seconds = rt_clock_monotonic_s() - a->start_s,
-	       speed = seconds > 0 ? (double)done / seconds : NAN;
+	       speed = p->computed > 0 && seconds > 0 ? (double)p->computed / seconds : NAN;
 
 	if (should_go_on(a->r, err) < 0)
 		return -1;
-	if (!is_time_to_tell(a->r) && done < total)
+	if (p->waiting && !a->waited &&
+	    rt_journal_write(a->r->journal, "log", "info", NULL, err,
+			     "another job is computing the last %zu of the teacher's logits, waiting",
+			     p->total - p->done) < 0)
+		return -1;
+	a->waited |= p->waiting;
+	if (!is_time_to_tell(a->r) && p->done < p->total)
 		return 0;
 	return rt_journal_write(a->r->journal, "teacher.progress", "info",
-				json_pack("{sIsIsoso}", "done", (json_int_t)done, "total", (json_int_t)total,
-					  "texts_per_s", rt_run_real(speed), "eta_s",
-					  rt_run_real((double)(total - done) / speed)),
-				err, "teacher: %zu of %zu texts", done, total);
+				json_pack("{sIsIsIsbsoso}", "done", (json_int_t)p->done, "total",
+					  (json_int_t)p->total, "cached", (json_int_t)(p->done - p->computed),
+					  "waiting", p->waiting, "texts_per_s", rt_run_real(speed), "eta_s",
+					  rt_run_real((double)(p->total - p->done) / speed)),
+				err, "teacher: %zu of %zu texts", p->done, p->total);
+}
+
+static int teacher_no_cache(void *ctx, const char *why, struct rt_err *err)
+{
+	struct asking *a = ctx;
+
+	return rt_journal_write(a->r->journal, "log", "warn", NULL, err,
+				"the teacher's logits are no longer cached, the job goes on without: %s",
+				why);
+}
+
+/* *ret stays NULL where there is no cache, which is no reason to fail. */
+static int open_cache(struct run *r, struct rt_logit_cache **ret, struct rt_err *err)
+{
+	struct rt_logit_cache_options o = { .dir = r->o->cache_dir, .max_bytes = r->o->cache_max_bytes };
+	const struct rt_setup *s = r->setup;
+	char name[RT_SHA256_SIZE];
+	struct rt_err why = RT_ERR_INIT;
+
+	if (!o.dir || o.max_bytes <= 0)
+		return rt_journal_write(r->journal, "log", "info", NULL, err,
+					"no cache for the teacher's logits: all are computed (--cache)");
+	/* of a run that goes on it is known by now */
+	if (!r->prints.teacher[0] &&
+	    rt_resume_print_model(r->spec.teacher_id, o.dir, r->prints.teacher, &why) < 0)
+		return rt_fail(err, why.code, "%s", why.msg);
+	o.classes = rt_model_label_count(s->teacher.model);
+	rt_logit_cache_name(r->prints.teacher, rt_spec_word("precision", s->teacher_precision), o.classes,
+			    name);
+	o.name = name;
+	if (rt_logit_cache_open(&o, ret, &why) == 0)
+		return 0;
+	return rt_journal_write(r->journal, "log", "warn", NULL, err,
+				"the teacher's logits are not cached, all are computed: %s", why.msg);
+}
+
+static int tell_teacher(struct run *r, int64_t rows, double seconds, struct rt_err *err)
+{
+	const struct rt_soft *soft = &r->soft;
+	double accuracy = rt_soft_accuracy(soft, 1, r->setup->validation.labels, r->setup->validation.n);
+	/* against a teacher that is asked in every step and every evaluation */
+	int64_t avoided = rows * r->spec.epochs - (int64_t)soft->computed;
+
+	if (soft->damaged > 0 &&
+	    rt_journal_write(r->journal, "log", "warn", NULL, err,
+			     "%zu of the cached logits were damaged (checksum); they were computed anew",
+			     soft->damaged) < 0)
+		return -1;
+	return rt_journal_write(
+		r->journal, "teacher.completed", "info",
+		json_pack("{sIsIsIsIsoso}", "forwards_done", (json_int_t)soft->computed, "forwards_cached",
+			  (json_int_t)(soft->unique - soft->computed), "forwards_avoided",
+			  (json_int_t)avoided, "rows", (json_int_t)rows, "seconds", rt_run_real(seconds),
+			  "accuracy", rt_run_real(accuracy)),
+		err,
+		"teacher: accuracy %.4f on validation; %zu texts computed, %zu from the cache, %lld "
+		"forwards avoided",
+		accuracy, soft->computed, soft->unique - soft->computed, (long long)avoided);
 }
 
 /* Every distinct text once; the model goes when its logits are there. */
@@ -258,29 +324,26 @@ static int ask_teacher(struct run *r, struct rt_err *err)
 	const struct rt_rows *train = rt_setup_teacher_rows(s, false),
 			     *validation = rt_setup_teacher_rows(s, true);
 	const struct rt_rows *const splits[] = { train, validation };
-	struct asking asking = { r, rt_clock_monotonic_s() };
-	struct rt_tick each = { teacher_tick, &asking };
-	int64_t rows = (int64_t)(train->n + validation->n), avoided;
-	double seconds, accuracy;
+	struct asking asking = { .r = r, .start_s = rt_clock_monotonic_s() };
+	struct rt_soft_options o = { .splits = splits,
+				     .count = 2,
+				     .class_of = s->class_of_teacher,
+				     .batch = r->spec.per_device_eval_batch_size,
+				     .progress = teacher_tick,
+				     .no_cache = teacher_no_cache,
+				     .ctx = &asking };
+	int rc;
 
-	if (enter(r, "caching_teacher", err) < 0 || rt_model_load(s->teacher.model, err) < 0)
+	if (enter(r, "caching_teacher", err) < 0 || open_cache(r, &o.cache, err) < 0)
 		return -1;
-	if (rt_soft_compute(s->teacher.model, splits, 2, s->class_of_teacher,
-			    r->spec.per_device_eval_batch_size, &each, &r->soft, err) < 0)
+	rc = rt_soft_compute(s->teacher.model, &o, &r->soft, err);
+	rt_logit_cache_close(o.cache);
+	if (rc < 0)
 		return -1;
 	rt_model_close(s->teacher.model);
 	s->teacher.model = NULL;
-	seconds = rt_clock_monotonic_s() - asking.start_s;
-	accuracy = rt_soft_accuracy(&r->soft, 1, s->validation.labels, s->validation.n);
-	/* against a teacher that is asked in every step and every evaluation */
-	avoided = rows * r->spec.epochs - (int64_t)r->soft.unique;
-	return rt_journal_write(
-		r->journal, "teacher.completed", "info",
-		json_pack("{sIsIsIsoso}", "forwards_done", (json_int_t)r->soft.unique, "forwards_avoided",
-			  (json_int_t)avoided, "rows", (json_int_t)rows, "seconds", rt_run_real(seconds),
-			  "accuracy", rt_run_real(accuracy)),
-		err, "teacher: accuracy %.4f on validation; %zu texts computed once, %lld forwards avoided",
-		accuracy, r->soft.unique, (long long)avoided);
+	return tell_teacher(r, (int64_t)(train->n + validation->n), rt_clock_monotonic_s() - asking.start_s,
+			    err);
 }
 
 /* ---- training ---- */

@@ -6,8 +6,11 @@
 
 #include <signal.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
+
+#define RT_CACHE_MAX_BYTES ((int64_t)10 << 30) /* where nobody says otherwise */
 
 struct rt_run_options {
 	const char *spec_path;
@@ -15,8 +18,10 @@ struct rt_run_options {
 	const char *
 		resume_from; /* the folder of the run before, to go on from its newest state; NULL: a new job */
 	int threads;	     /* 0: the spec's, or all this process may use */
-	const char *url;     /* where to post events; NULL: nowhere */
-	const char *token;   /* of the run; NULL without url */
+	const char *cache_dir;	  /* what jobs share: teachers' logits, checksums of files; NULL: none */
+	int64_t cache_max_bytes;  /* of the logits there */
+	const char *url;	  /* where to post events; NULL: nowhere */
+	const char *token;	  /* of the run; NULL without url */
 	const char *const *roots; /* as in rt_setup_options */
 	size_t root_count;
 	/* Counted up by a signal handler. 1: save the state and end; 2: end without saving. Borrowed */

@@ -7,7 +7,8 @@ Runs inside the peer's root. SCRIPT (hf_distill.py) makes models, data and Train
 sampler hands out STEPS batches that lie evenly in the epoch's own order (with batches by length the first are the longest), notes when each step
 begins, and evaluates EVAL_BATCHES batches of the validation split, evenly too. `free`: the teacher answers at once with random logits, so that
 what is left is the student. One JSON line: {"steps": [seconds], "eval": {"batches", "seconds"}, "batches", "eval_batches", "peak_bytes", …}.
-The first step and a first evaluation batch, in which memory is taken and threads start, do not count.
+Each batch is trained on twice and the second time counts: in the first, memory is taken and products of a new width are made ready, which an
+epoch's few widths do once, not in every step. A first evaluation batch does not count either.
 """
 import json
 import os
@@ -33,8 +34,8 @@ def sampler(self, *args, **kw):
     order, batch = list(plain["_get_train_sampler"](self, *args, **kw)), self.args.per_device_train_batch_size
     size["batches"] = -(-len(order) // batch)
     # whole batches: the epoch's last one may be short
-    chosen = [order[b * batch:(b + 1) * batch] for b in evenly(len(order) // batch, steps + 1)]
-    return [i for b in chosen for i in b]
+    chosen = [order[b * batch:(b + 1) * batch] for b in evenly(len(order) // batch, steps)]
+    return [i for b in chosen for i in b + b]
 
 
 def training_step(self, *args, **kw):
@@ -67,5 +68,5 @@ runpy.run_path(script, run_name="__main__")
 with open("/proc/self/status", encoding="ascii") as f:
     peak = next(int(line.split()[1]) * 1024 for line in f if line.startswith("VmHWM"))
 seconds = [b - a for a, b in zip(began, began[1:])]
-os.write(stdout, (json.dumps({"steps": seconds[1:], "first": seconds[0], "eval": evaluation, "peak_bytes": peak, "torch": torch.__version__,
+os.write(stdout, (json.dumps({"steps": seconds[1::2], "first": seconds[0::2], "eval": evaluation, "peak_bytes": peak, "torch": torch.__version__,
                               "transformers": transformers.__version__, **size}) + "\n").encode())

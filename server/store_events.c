@@ -22,24 +22,14 @@ int rt_store_event_add(struct rt_store *st, const struct rt_event_row *row, int6
 	return 0;
 }
 
-int rt_store_events_read(struct rt_store *st, const char *job_id, int64_t after, int64_t limit,
-			 bool (*each)(void *arg, const struct rt_event_row *row), void *arg,
-			 struct rt_err *err)
+int rt_store_event_rows(struct rt_store *st, sqlite3_stmt *stmt,
+			bool (*each)(void *arg, const struct rt_event_row *row), void *arg,
+			struct rt_err *err)
 {
-	static const char of_job[] =
-		"SELECT seq, id, job_id, run_id, run_seq, attempt, type, level, message, data, created_ms, "
-		"superseded FROM events WHERE job_id = ? AND seq > ? ORDER BY seq LIMIT ?";
-	static const char of_all[] =
-		"SELECT seq, id, job_id, run_id, run_seq, attempt, type, level, message, data, created_ms, "
-		"superseded FROM events WHERE seq > ? ORDER BY seq LIMIT ?";
-	sqlite3_stmt *stmt = job_id ? rt_sql(st, err, of_job, "tii", job_id, after, limit)
-				    : rt_sql(st, err, of_all, "ii", after, limit);
 	int rc;
 
-	if (!stmt)
-		return -1;
 	while ((rc = rt_sql_step(st, stmt, err)) == 1) {
-		struct rt_event_row row = {
+		const struct rt_event_row row = {
 			.seq = rt_sql_int(stmt, 0),
 			.id = rt_sql_text(stmt, 1),
 			.job_id = rt_sql_text(stmt, 2),
@@ -61,6 +51,20 @@ int rt_store_events_read(struct rt_store *st, const char *job_id, int64_t after,
 	}
 	rt_sql_done(st, stmt);
 	return rc;
+}
+
+int rt_store_events_read(struct rt_store *st, const char *job_id, int64_t after, int64_t limit,
+			 bool (*each)(void *arg, const struct rt_event_row *row), void *arg,
+			 struct rt_err *err)
+{
+	static const char of_job[] =
+		"SELECT " RT_EVENT_COLUMNS " FROM events WHERE job_id = ? AND seq > ? ORDER BY seq LIMIT ?";
+	static const char of_all[] =
+		"SELECT " RT_EVENT_COLUMNS " FROM events WHERE seq > ? ORDER BY seq LIMIT ?";
+	sqlite3_stmt *stmt = job_id ? rt_sql(st, err, of_job, "tii", job_id, after, limit)
+				    : rt_sql(st, err, of_all, "ii", after, limit);
+
+	return stmt ? rt_store_event_rows(st, stmt, each, arg, err) : -1;
 }
 
 int rt_store_events_last(struct rt_store *st, const char *job_id, int64_t *ret, struct rt_err *err)

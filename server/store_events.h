@@ -20,6 +20,15 @@ struct rt_event_row {
 	bool superseded; /* a later attempt went on from before it */
 };
 
+/* The columns of table events that make a row, in its order. */
+#define RT_EVENT_COLUMNS                                                                                     \
+	"seq, id, job_id, run_id, run_seq, attempt, type, level, message, data, created_ms, superseded"
+
+/* Calls each() for every row of stmt, which selects RT_EVENT_COLUMNS, until it returns false. stmt: given. */
+int rt_store_event_rows(struct rt_store *st, sqlite3_stmt *stmt,
+			bool (*each)(void *arg, const struct rt_event_row *row), void *arg,
+			struct rt_err *err);
+
 /* seq of the row is ignored. RT_CONFLICT when the run's event of that number is there already. */
 int rt_store_event_add(struct rt_store *st, const struct rt_event_row *row, int64_t *ret_seq,
 		       struct rt_err *err);

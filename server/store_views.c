@@ -5,9 +5,6 @@
 
 #include "base/buf.h"
 
-#define EVENT_COLUMNS                                                                                        \
-	"seq, id, job_id, run_id, run_seq, attempt, type, level, message, data, created_ms, superseded"
-
 int rt_store_jobs_counts(struct rt_store *st, const struct rt_jobs_filter *filter,
 			 int64_t ret[RT_JOB_STATUS_COUNT], struct rt_err *err)
 {
@@ -31,36 +28,6 @@ int rt_store_jobs_counts(struct rt_store *st, const struct rt_jobs_filter *filte
 	return rc;
 }
 
-static int read_rows(struct rt_store *st, sqlite3_stmt *stmt,
-		     bool (*each)(void *arg, const struct rt_event_row *row), void *arg, struct rt_err *err)
-{
-	int rc;
-
-	while ((rc = rt_sql_step(st, stmt, err)) == 1) {
-		const struct rt_event_row row = {
-			.seq = rt_sql_int(stmt, 0),
-			.id = rt_sql_text(stmt, 1),
-			.job_id = rt_sql_text(stmt, 2),
-			.run_id = rt_sql_text(stmt, 3),
-			.run_seq = rt_sql_int(stmt, 4),
-			.attempt = rt_sql_int(stmt, 5),
-			.type = rt_sql_text(stmt, 6),
-			.level = rt_sql_text(stmt, 7),
-			.message = rt_sql_text(stmt, 8),
-			.data = rt_sql_text(stmt, 9),
-			.created_ms = rt_sql_int(stmt, 10),
-			.superseded = rt_sql_int(stmt, 11) != 0,
-		};
-
-		if (!each(arg, &row)) {
-			rc = 0;
-			break;
-		}
-	}
-	rt_sql_done(st, stmt);
-	return rc;
-}
-
 int rt_store_steps_read(struct rt_store *st, const char *job_id, int64_t points,
 			bool (*each)(void *arg, const struct rt_event_row *row), void *arg,
 			struct rt_err *err)
@@ -70,11 +37,11 @@ int rt_store_steps_read(struct rt_store *st, const char *job_id, int64_t points,
 		"WITH numbered AS (SELECT seq AS s, row_number() OVER (ORDER BY seq DESC) "
 		"- 1 AS n, count(*) OVER () AS total"
 		" FROM events WHERE job_id = ?1 AND type = 'train.progress' AND superseded = 0)"
-		" SELECT " EVENT_COLUMNS " FROM numbered JOIN events ON seq = s"
+		" SELECT " RT_EVENT_COLUMNS " FROM numbered JOIN events ON seq = s"
 		" WHERE n % ((total + ?2 - 1) / ?2) = 0 ORDER BY seq";
 	sqlite3_stmt *stmt = rt_sql(st, err, sql, "ti", job_id, points);
 
-	return stmt ? read_rows(st, stmt, each, arg, err) : -1;
+	return stmt ? rt_store_event_rows(st, stmt, each, arg, err) : -1;
 }
 
 int rt_store_events_list(struct rt_store *st, const struct rt_events_filter *f,
@@ -85,7 +52,7 @@ int rt_store_events_list(struct rt_store *st, const struct rt_events_filter *f,
 	sqlite3_stmt *stmt = NULL;
 	int at = 1, rc = SQLITE_OK;
 
-	rt_buf_str(&sql, "SELECT " EVENT_COLUMNS " FROM events WHERE 1");
+	rt_buf_str(&sql, "SELECT " RT_EVENT_COLUMNS " FROM events WHERE 1");
 	if (f->job_id)
 		rt_buf_str(&sql, " AND job_id = ?");
 	if (f->after > 0 || !f->newest_first)
@@ -108,7 +75,7 @@ int rt_store_events_list(struct rt_store *st, const struct rt_events_filter *f,
 		rt_sql_done(st, stmt);
 		return rt_fail(err, RT_NO_MEMORY, "no memory to list the events");
 	}
-	return read_rows(st, stmt, each, arg, err);
+	return rt_store_event_rows(st, stmt, each, arg, err);
 }
 
 int rt_store_evaluation_put(struct rt_store *st, const char *job_id, const struct rt_evaluation_row *row,

@@ -583,18 +583,18 @@ static void results_do_not_depend_on_the_number_of_threads(void **state)
 
 /* ---- functions ---- */
 
-static double exact(enum rt_kernel_act act, double x)
+static double exact(enum tc_act act, double x)
 {
 	switch (act) {
-	case RT_KERNEL_GELU:
+	case TC_ACT_GELU:
 		return 0.5 * x * erfc(-x / sqrt(2));
-	case RT_KERNEL_GELU_TANH:
+	case TC_ACT_GELU_TANH:
 		return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-	case RT_KERNEL_RELU:
+	case TC_ACT_RELU:
 		return x > 0 ? x : 0;
-	case RT_KERNEL_SILU:
+	case TC_ACT_SILU:
 		return x / (1 + exp(-x));
-	case RT_KERNEL_TANH:
+	case TC_ACT_TANH:
 		return tanh(x);
 	}
 	return NAN;
@@ -611,7 +611,7 @@ static void activations(bool bf16)
 		x[i] = (float)(i - N / 2) * 1e-3f;
 		dy[i] = 1;
 	}
-	for (enum rt_kernel_act act = RT_KERNEL_GELU; act <= RT_KERNEL_TANH; act++) {
+	for (enum tc_act act = TC_ACT_GELU; act <= TC_ACT_TANH; act++) {
 		double value = 0, slope = 0;
 
 		rt_kernels_get()->act(RT_ELEM_F32, act, y, x, N);
@@ -620,7 +620,7 @@ static void activations(bool bf16)
 			double v = x[i], h = 1e-5, d = (exact(act, v + h) - exact(act, v - h)) / (2 * h);
 
 			value = fmax(value, fabs(y[i] - exact(act, v)) / fmax(1, fabs(v)));
-			if (act != RT_KERNEL_RELU || v != 0)
+			if (act != TC_ACT_RELU || v != 0)
 				slope = fmax(slope, fabs(dx[i] - d));
 		}
 		print_message("activation %u: %.1e, slope %.1e\n", act, value, slope);
@@ -631,10 +631,10 @@ static void activations(bool bf16)
 	x[0] = NAN;
 	x[1] = INFINITY;
 	x[2] = -INFINITY;
-	for (enum rt_kernel_act act = RT_KERNEL_GELU; act <= RT_KERNEL_TANH; act++) {
+	for (enum tc_act act = TC_ACT_GELU; act <= TC_ACT_TANH; act++) {
 		rt_kernels_get()->act(RT_ELEM_F32, act, y, x, 3);
 		assert_true(isnan(y[0]));
-		assert_true(act == RT_KERNEL_TANH ? y[1] == 1 : y[1] == INFINITY);
+		assert_true(act == TC_ACT_TANH ? y[1] == 1 : y[1] == INFINITY);
 		assert_true(!isfinite(y[2]) || y[2] == 0 || y[2] == -1);
 	}
 }
@@ -785,6 +785,29 @@ static void rows_of_a_table_move_as_in_the_whole_table(void **state)
 	close_bench(&b[1]);
 }
 
+/* In one step: a few rows by tokens, then all rows by a plain op. The norm counts them all. */
+static void a_table_that_a_plain_op_reads_has_a_gradient_in_every_row(void **state)
+{
+	const struct tc_param_spec spec = TABLE(5, 20);
+	struct rt_err err = RT_ERR_INIT;
+	struct tc_tensor *ids, *y;
+	double norm = 0;
+	struct bench b;
+
+	(void)state;
+	open_bench(&b, false, 1, &spec);
+	tc_params_begin(b.params);
+	ids = tc_from_data(b.s, TC_I64, 1, &(int64_t){ 1 }, (int64_t[]){ 3 });
+	y = tc_embed(b.s, 1, b.ours, &ids, (int64_t[]){ -1 }, 1);
+	assert_int_equal(tc_backward(b.s, tc_sum(b.s, y), &err), 0);
+	assert_int_equal(tc_params_grad_norm(b.s, b.params, &norm, &err), 0);
+	assert_true(fabs(norm - sqrt(20)) < 1e-6); /* one row of ones */
+	assert_int_equal(tc_backward(b.s, tc_sum(b.s, tc_scale(b.s, b.ours[0], 2)), &err), 0);
+	assert_int_equal(tc_params_grad_norm(b.s, b.params, &norm, &err), 0);
+	assert_true(fabs(norm - sqrt(20 * (4 * 4.0 + 9))) < 1e-5); /* four rows of twos, one of threes */
+	close_bench(&b);
+}
+
 static void wrong_shapes_are_failures(void **state)
 {
 	const struct tc_param_spec specs[] = { MATRIX(8, 6), VECTOR(7) };
@@ -833,6 +856,7 @@ int main(void)
 		cmocka_unit_test(bfloat16_is_rounded_to_nearest_even),
 		cmocka_unit_test(adamw_is_the_formula),
 		cmocka_unit_test(rows_of_a_table_move_as_in_the_whole_table),
+		cmocka_unit_test(a_table_that_a_plain_op_reads_has_a_gradient_in_every_row),
 		cmocka_unit_test(wrong_shapes_are_failures),
 	};
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/mix.h"
 #include "worker/torch/composed.hpp"
 
 #include <cmath>
@@ -8,13 +9,11 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
-#include <ATen/TensorIndexing.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
@@ -24,7 +23,6 @@
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tanh.h>
-#include <ATen/ops/zeros.h>
 
 using at::Tensor;
 
@@ -111,7 +109,7 @@ Tensor tc_composed_dropout(const Tensor &x, tc_rng *r, double p)
 		return x;
 	if (!r)
 		throw std::runtime_error("the generator is missing");
-	const uint64_t seed = r->key ^ (++r->next * 0x9e3779b97f4a7c15u);
+	const uint64_t seed = r->key ^ (++r->next * RT_MIX_STEP);
 
 	kept = at::empty(x.sizes(), x.options().dtype(at::kFloat));
 	if (x.is_cpu()) {

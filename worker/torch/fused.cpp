@@ -14,6 +14,7 @@
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
 
+#include "base/mix.h"
 #include "worker/torch/composed.hpp"
 #include "worker/torch/gemm.hpp"
 #include "worker/torch/inner.hpp"
@@ -66,18 +67,6 @@ static const void *bytes(const Tensor &t)
 	return t.defined() ? t.data_ptr() : nullptr;
 }
 
-static Tensor contiguous(const Tensor &t)
-{
-	return t.defined() ? t.contiguous() : t;
-}
-
-static uint64_t mix(uint64_t z) /* the finalizer of splitmix64 */
-{
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-	return z ^ (z >> 31);
-}
-
 /* A new draw: the n-th of a generator depends on its seed and n. */
 static rt_drop draw(tc_rng *r, double p)
 {
@@ -85,7 +74,7 @@ static rt_drop draw(tc_rng *r, double p)
 	if (p == 0)
 		return { 0, 0 };
 	want(r != nullptr, "the generator is missing");
-	return { (float)p, mix(r->key + r->next++ * 0x9e3779b97f4a7c15u) };
+	return { (float)p, rt_mix64(r->key + r->next++ * RT_MIX_STEP) };
 }
 
 /* Where a parameter's gradient goes; *ret_add: it is added to what is there. NULL: it has none. */
@@ -94,11 +83,7 @@ static float *sink(tc_param *p, bool *ret_add)
 	*ret_add = false;
 	if (!p || !p->grad.defined())
 		return nullptr;
-	if (p->table) { /* written as a matrix, so it is not one whose rows are few */
-		p->grad.zero_();
-		p->table = false;
-		p->fresh = false;
-	}
+	want(!p->table, "a table of embeddings is no layer's parameter");
 	*ret_add = !p->fresh;
 	p->fresh = false;
 	return p->grad.data_ptr<float>();
@@ -107,8 +92,7 @@ static float *sink(tc_param *p, bool *ret_add)
 /* ---- linear layers, side by side ---- */
 
 struct side {
-	Tensor w;    /* as products read it */
-	Tensor leaf; /* what libtorch knows as the parameter */
+	Tensor w; /* as products read it */
 	tc_param *weight, *bias;
 	const float *b;
 	int64_t out;
@@ -127,9 +111,8 @@ struct sides {
 			side d;
 
 			want(a[i].w != nullptr, "a weight is missing");
-			d.leaf = a[i].w->t;
 			d.weight = a[i].w->param;
-			d.w = d.weight && d.weight->low.defined() ? d.weight->low : d.leaf;
+			d.w = d.weight && d.weight->low.defined() ? d.weight->low : a[i].w->t;
 			d.bias = a[i].b ? a[i].b->param : nullptr;
 			d.b = a[i].b ? a[i].b->t.data_ptr<float>() : nullptr;
 			d.out = d.w.size(0);
@@ -179,11 +162,11 @@ static Tensor forward_sides(const sides &p, const Tensor &x)
 
 /* From the gradient of the output: those of weights (and biases, unless they have been summed already) are put away, that of x
  * is returned. */
-static Tensor backward_sides(const sides &p, const Tensor &x, const Tensor &dy, bool biases, bool need_x)
+static Tensor backward_sides(const sides &p, const Tensor &x, const Tensor &dy, bool biases)
 {
 	const int64_t rows = x.size(0);
 	const char *at = (const char *)dy.data_ptr();
-	Tensor dx = need_x ? room(p.bf16, rows, p.in) : Tensor();
+	Tensor dx = room(p.bf16, rows, p.in);
 
 	for (size_t i = 0; i < (p.one ? 1 : p.list.size()); i++) {
 		const side &d = p.list[i];
@@ -191,9 +174,8 @@ static Tensor backward_sides(const sides &p, const Tensor &x, const Tensor &dy, 
 		bool add, same = true;
 		float *g;
 
-		if (need_x)
-			tc_gemm_run({ p.bf16, p.bf16, false, false, i > 0, rows, p.in, out, at,
-				      d.w.data_ptr(), dx.data_ptr(), p.out, p.in, p.in, nullptr });
+		tc_gemm_run({ p.bf16, p.bf16, false, false, i > 0, rows, p.in, out, at, d.w.data_ptr(),
+			      dx.data_ptr(), p.out, p.in, p.in, nullptr });
 		g = sink(d.weight, &add);
 		for (size_t k = 1; p.one && k < p.list.size(); k++) {
 			bool other;
@@ -238,7 +220,7 @@ static bool any_trained(const sides &p)
 	return false;
 }
 
-/* Ties the outputs to a new node: backward calls its apply with their gradients (undefined: 0), which returns those of `in`, in
+/* Ties the outputs (undefined: none of that place) to a new node: backward calls its apply with their gradients (undefined: 0), which returns those of `in`, in
  * this order. Parameters are not among them. */
 template <class N>
 static void tie(std::shared_ptr<N> node, std::initializer_list<Tensor> in, std::initializer_list<Tensor> out)
@@ -253,15 +235,15 @@ static void tie(std::shared_ptr<N> node, std::initializer_list<Tensor> in, std::
 		torch::autograd::set_history(t, node);
 }
 
-template <class N> static std::shared_ptr<N> new_node()
+template <class N, class... A> static std::shared_ptr<N> new_node(const A &...of)
 {
-	return std::shared_ptr<N>(new N(), torch::autograd::deleteNode);
+	return std::shared_ptr<N>(new N(of...), torch::autograd::deleteNode);
 }
 
 /* The gradient of the k-th output, contiguous; undefined when nothing depends on it. */
 static Tensor take(variable_list &grads, size_t k)
 {
-	return contiguous(grads[k]);
+	return grads[k].defined() ? grads[k].contiguous() : grads[k];
 }
 
 /* x as products read it. */
@@ -274,7 +256,6 @@ static Tensor lowered(const Tensor &x, bool bf16)
 struct project_node : Node {
 	sides layers;
 	Tensor x;
-	bool need_x;
 
 	project_node(const sides &p) : layers(p)
 	{
@@ -283,7 +264,7 @@ struct project_node : Node {
 	{
 		const Tensor dy = take(grads, 0);
 
-		return { dy.defined() ? backward_sides(layers, x, dy, true, need_x) : Tensor() };
+		return { dy.defined() ? backward_sides(layers, x, dy, true) : Tensor() };
 	}
 	void release_variables() override
 	{
@@ -315,37 +296,19 @@ struct tc_tensor *tc_project(struct tc_scope *s, struct tc_tensor *x, const stru
 			y = forward_sides(p, in);
 		}
 		if (wants_grad({ in })) {
-			std::shared_ptr<project_node> node(new project_node(p), torch::autograd::deleteNode);
+			std::shared_ptr<project_node> node = new_node<project_node>(p);
 
 			node->x = in.detach();
-			node->need_x = true;
 			tie(node, { in }, { y });
 		}
 		return y;
 	});
 }
 
-static rt_kernel_act kernel_act(enum tc_act act)
-{
-	switch (act) {
-	case TC_ACT_GELU:
-		return RT_KERNEL_GELU;
-	case TC_ACT_GELU_TANH:
-		return RT_KERNEL_GELU_TANH;
-	case TC_ACT_RELU:
-		return RT_KERNEL_RELU;
-	case TC_ACT_SILU:
-		return RT_KERNEL_SILU;
-	case TC_ACT_TANH:
-		return RT_KERNEL_TANH;
-	}
-	throw std::runtime_error("unknown activation");
-}
-
 struct project_act_node : Node {
 	sides layers;
 	Tensor x, before; /* before: what the activation was given */
-	rt_kernel_act act;
+	tc_act act;
 
 	project_act_node(const sides &p) : layers(p)
 	{
@@ -363,7 +326,7 @@ struct project_act_node : Node {
 		bias = sink(layers.list[0].bias, &add);
 		rt_kernels_get()->act_backward(elem_of(d), act, d.data_ptr(), dy.data_ptr(),
 					       before.data_ptr(), d.size(0), d.size(1), bias, add);
-		return { backward_sides(layers, x, d, false, true) };
+		return { backward_sides(layers, x, d, false) };
 	}
 	void release_variables() override
 	{
@@ -379,7 +342,6 @@ struct tc_tensor *tc_project_act(struct tc_scope *s, struct tc_tensor *x, const 
 		if (tc_is_composed(x->t))
 			return tc_composed_act(tc_composed_project(x->t, a, 1), act);
 		const sides p(a, 1);
-		const rt_kernel_act kind = kernel_act(act);
 		const Tensor in = recorded(lowered(x->t, p.bf16), p);
 		const bool record = wants_grad({ in });
 		Tensor before, y;
@@ -390,15 +352,14 @@ struct tc_tensor *tc_project_act(struct tc_scope *s, struct tc_tensor *x, const 
 
 			before = forward_sides(p, in);
 			y = record ? at::empty_like(before) : before;
-			rt_kernels_get()->act(elem_of(y), kind, y.data_ptr(), before.data_ptr(), y.numel());
+			rt_kernels_get()->act(elem_of(y), act, y.data_ptr(), before.data_ptr(), y.numel());
 		}
 		if (record) {
-			std::shared_ptr<project_act_node> node(new project_act_node(p),
-							       torch::autograd::deleteNode);
+			std::shared_ptr<project_act_node> node = new_node<project_act_node>(p);
 
 			node->x = in.detach();
 			node->before = before;
-			node->act = kind;
+			node->act = act;
 			tie(node, { in }, { y });
 		}
 		return y;
@@ -441,10 +402,10 @@ struct norm_node : Node {
 	norm_node(const norm_params &n) : norm(n)
 	{
 	}
-	/* grads: of full and, in bf16, of low; returns those of x (with a layer) and of the residual */
+	/* grads: of full and of low; returns those of x (with a layer) and of the residual */
 	variable_list apply(variable_list &&grads) override
 	{
-		const Tensor full = take(grads, 0), low = grads.size() > 1 ? take(grads, 1) : Tensor();
+		const Tensor full = take(grads, 0), low = take(grads, 1);
 		const int64_t rows = h.size(0), cols = h.size(1);
 		const int threads = tc_get_threads();
 		const Tensor room_ = scratch(rt_kernels_norm_scratch(rows, cols, threads));
@@ -479,7 +440,7 @@ struct norm_node : Node {
 		rt_kernels_get()->norm_backward(&n);
 		if (!layers)
 			return { dh };
-		return { backward_sides(*layers, x, dz, false, true), dh };
+		return { backward_sides(*layers, x, dz, false), dh };
 	}
 	void release_variables() override
 	{
@@ -489,7 +450,7 @@ struct norm_node : Node {
 	}
 };
 
-/* The one place that runs the norm. z: (rows, cols) or undefined; *low stays undefined without want_low. */
+/* The one place that runs the norm. z: (rows, cols) or undefined. In fp32 *low stays undefined: full serves. */
 static void run_norm(const norm_params &p, bool bf16, const Tensor &z, const Tensor &residual, rt_drop drop,
 		     bool record, Tensor *full, Tensor *low, Tensor *h, Tensor *stats)
 {
@@ -562,7 +523,7 @@ struct tc_tensor *tc_project_norm(struct tc_scope *s, struct tc_tensor *x, const
 				 &stats);
 		}
 		if (record) {
-			std::shared_ptr<norm_node> node(new norm_node(n), torch::autograd::deleteNode);
+			std::shared_ptr<norm_node> node = new_node<norm_node>(n);
 
 			node->layers.reset(new sides(l));
 			node->x = in.detach();
@@ -571,10 +532,7 @@ struct tc_tensor *tc_project_norm(struct tc_scope *s, struct tc_tensor *x, const
 			node->drop = drop;
 			node->bf16 = l.bf16;
 			node->need_residual = rest.requires_grad();
-			if (l.bf16)
-				tie(node, { in, rest }, { full, low });
-			else
-				tie(node, { in, rest }, { full });
+			tie(node, { in, rest }, { full, low });
 		}
 		return full;
 	});
@@ -608,17 +566,14 @@ struct tc_tensor *tc_norm(struct tc_scope *s, struct tc_tensor *x, const struct 
 			run_norm(n, bf16, Tensor(), in, { 0, 0 }, record, &full, &low, &h, &stats);
 		}
 		if (record) {
-			std::shared_ptr<norm_node> node(new norm_node(n), torch::autograd::deleteNode);
+			std::shared_ptr<norm_node> node = new_node<norm_node>(n);
 
 			node->h = h;
 			node->stats = stats;
 			node->drop = { 0, 0 };
 			node->bf16 = bf16;
 			node->need_residual = true;
-			if (bf16)
-				tie(node, { in }, { full, low });
-			else
-				tie(node, { in }, { full });
+			tie(node, { in }, { full, low });
 		}
 		return full;
 	});
@@ -631,7 +586,7 @@ struct tc_tensor *tc_norm(struct tc_scope *s, struct tc_tensor *x, const struct 
 
 struct gate_node : Node {
 	Tensor x;
-	rt_kernel_act act;
+	tc_act act;
 
 	variable_list apply(variable_list &&grads) override
 	{
@@ -660,7 +615,6 @@ struct tc_tensor *tc_gate(struct tc_scope *s, struct tc_tensor *x, enum tc_act a
 			return tc_composed_act(x->t.narrow(1, 0, half), act) * x->t.narrow(1, half, half);
 		}
 		const Tensor in = x->t.contiguous();
-		const rt_kernel_act kind = kernel_act(act);
 		Tensor y;
 
 		want(in.dim() == 2 && in.size(1) % 2 == 0, "x must be (N, 2 I)");
@@ -668,14 +622,14 @@ struct tc_tensor *tc_gate(struct tc_scope *s, struct tc_tensor *x, enum tc_act a
 			const at::NoGradGuard quiet;
 
 			y = room(is_bf16(in), in.size(0), in.size(1) / 2);
-			rt_kernels_get()->gate(elem_of(in), kind, y.data_ptr(), in.data_ptr(), y.size(0),
+			rt_kernels_get()->gate(elem_of(in), act, y.data_ptr(), in.data_ptr(), y.size(0),
 					       y.size(1));
 		}
 		if (wants_grad({ in })) {
 			std::shared_ptr<gate_node> node = new_node<gate_node>();
 
 			node->x = in.detach();
-			node->act = kind;
+			node->act = act;
 			tie(node, { in }, { y });
 		}
 		return y;

@@ -5,7 +5,6 @@
 
 #define TEXT_OF(word) #word
 #define TEXT(word)    TEXT_OF(word)
-#define NORM_CHUNK    64 /* rows whose column sums are made together */
 
 /* ---- elements ---- */
 
@@ -64,43 +63,43 @@ static inline float tanh1(float x)
 #define GELU_ROOT  0.797884561f /* sqrt(2 / pi) */
 #define GELU_CUBIC 0.044715f
 
-static inline float act1(enum rt_kernel_act act, float x)
+static inline float act1(enum tc_act act, float x)
 {
 	float e;
 
 	switch (act) {
-	case RT_KERNEL_GELU:
+	case TC_ACT_GELU:
 		return x * phi1(x, &e);
-	case RT_KERNEL_GELU_TANH:
+	case TC_ACT_GELU_TANH:
 		return 0.5f * x * (1.0f + tanh1(GELU_ROOT * (x + GELU_CUBIC * x * x * x)));
-	case RT_KERNEL_RELU:
+	case TC_ACT_RELU:
 		return x < 0 ? 0.0f : x;
-	case RT_KERNEL_SILU:
+	case TC_ACT_SILU:
 		return x / (1.0f + exp1(-x));
-	case RT_KERNEL_TANH:
+	case TC_ACT_TANH:
 		return tanh1(x);
 	}
 	return x;
 }
 
-static inline float slope1(enum rt_kernel_act act, float x)
+static inline float slope1(enum tc_act act, float x)
 {
 	float e, p, t;
 
 	switch (act) {
-	case RT_KERNEL_GELU:
+	case TC_ACT_GELU:
 		p = phi1(x, &e);
 		return p + x * 0.398942280f * e; /* the density is e / sqrt(2 pi) */
-	case RT_KERNEL_GELU_TANH:
+	case TC_ACT_GELU_TANH:
 		t = tanh1(GELU_ROOT * (x + GELU_CUBIC * x * x * x));
 		return 0.5f * (1.0f + t) +
 		       0.5f * x * (1.0f - t * t) * GELU_ROOT * (1.0f + 3.0f * GELU_CUBIC * x * x);
-	case RT_KERNEL_RELU:
+	case TC_ACT_RELU:
 		return x > 0 ? 1.0f : 0.0f;
-	case RT_KERNEL_SILU:
+	case TC_ACT_SILU:
 		p = 1.0f / (1.0f + exp1(-x));
 		return p * (1.0f + x * (1.0f - p));
-	case RT_KERNEL_TANH:
+	case TC_ACT_TANH:
 		t = tanh1(x);
 		return 1.0f - t * t;
 	}
@@ -110,16 +109,16 @@ static inline float slope1(enum rt_kernel_act act, float x)
 /* The loop once for each activation, so that the choice is made outside it. */
 #define EACH_ACT(act, LOOP)                                                                                  \
 	switch (act) {                                                                                       \
-	case RT_KERNEL_GELU:                                                                                 \
-		LOOP(RT_KERNEL_GELU) break;                                                                  \
-	case RT_KERNEL_GELU_TANH:                                                                            \
-		LOOP(RT_KERNEL_GELU_TANH) break;                                                             \
-	case RT_KERNEL_RELU:                                                                                 \
-		LOOP(RT_KERNEL_RELU) break;                                                                  \
-	case RT_KERNEL_SILU:                                                                                 \
-		LOOP(RT_KERNEL_SILU) break;                                                                  \
-	case RT_KERNEL_TANH:                                                                                 \
-		LOOP(RT_KERNEL_TANH) break;                                                                  \
+	case TC_ACT_GELU:                                                                                    \
+		LOOP(TC_ACT_GELU) break;                                                                     \
+	case TC_ACT_GELU_TANH:                                                                               \
+		LOOP(TC_ACT_GELU_TANH) break;                                                                \
+	case TC_ACT_RELU:                                                                                    \
+		LOOP(TC_ACT_RELU) break;                                                                     \
+	case TC_ACT_SILU:                                                                                    \
+		LOOP(TC_ACT_SILU) break;                                                                     \
+	case TC_ACT_TANH:                                                                                    \
+		LOOP(TC_ACT_TANH) break;                                                                     \
 	}
 
 /* ---- activations ---- */
@@ -140,19 +139,17 @@ static int64_t column_step(int64_t cols)
 	for (int64_t i = from; i < to; i++)                                                                  \
 		((uint16_t *)y)[i] = lower1(act1(A, load_bf16(x, i)));
 
-static void act_f32(enum rt_kernel_act act, void *restrict y, const void *restrict x, int64_t from,
-		    int64_t to)
+static void act_f32(enum tc_act act, void *restrict y, const void *restrict x, int64_t from, int64_t to)
 {
 	EACH_ACT(act, ACT_LOOP_F32)
 }
 
-static void act_bf16(enum rt_kernel_act act, void *restrict y, const void *restrict x, int64_t from,
-		     int64_t to)
+static void act_bf16(enum tc_act act, void *restrict y, const void *restrict x, int64_t from, int64_t to)
 {
 	EACH_ACT(act, ACT_LOOP_BF16)
 }
 
-static void act(enum rt_elem elem, enum rt_kernel_act kind, void *y, const void *x, int64_t n)
+static void act(enum rt_elem elem, enum tc_act kind, void *y, const void *x, int64_t n)
 {
 	const int64_t piece = 4096, pieces = (n + piece - 1) / piece;
 
@@ -171,19 +168,19 @@ static void act(enum rt_elem elem, enum rt_kernel_act kind, void *y, const void 
 #define SLOPE_LOOP_F32(A)  SLOPE_LOOP(f32, A)
 #define SLOPE_LOOP_BF16(A) SLOPE_LOOP(bf16, A)
 
-static void slope_f32(enum rt_kernel_act act, void *restrict dx, const void *restrict dy,
-		      const void *restrict x, float *restrict sum, int64_t n)
+static void slope_f32(enum tc_act act, void *restrict dx, const void *restrict dy, const void *restrict x,
+		      float *restrict sum, int64_t n)
 {
 	EACH_ACT(act, SLOPE_LOOP_F32)
 }
 
-static void slope_bf16(enum rt_kernel_act act, void *restrict dx, const void *restrict dy,
-		       const void *restrict x, float *restrict sum, int64_t n)
+static void slope_bf16(enum tc_act act, void *restrict dx, const void *restrict dy, const void *restrict x,
+		       float *restrict sum, int64_t n)
 {
 	EACH_ACT(act, SLOPE_LOOP_BF16)
 }
 
-static void act_backward(enum rt_elem elem, enum rt_kernel_act kind, void *dx, const void *dy, const void *x,
+static void act_backward(enum rt_elem elem, enum tc_act kind, void *dx, const void *dy, const void *x,
 			 int64_t rows, int64_t cols, float *dbias, bool add)
 {
 	const int64_t block = 1024, step = column_step(cols) < block ? column_step(cols) : block;
@@ -207,18 +204,17 @@ static void act_backward(enum rt_elem elem, enum rt_kernel_act kind, void *dx, c
 #define GATE_LOOP_F32(A)  GATE_LOOP(f32, A)
 #define GATE_LOOP_BF16(A) GATE_LOOP(bf16, A)
 
-static void gate_f32(enum rt_kernel_act act, void *restrict y, const void *restrict x, int64_t n)
+static void gate_f32(enum tc_act act, void *restrict y, const void *restrict x, int64_t n)
 {
 	EACH_ACT(act, GATE_LOOP_F32)
 }
 
-static void gate_bf16(enum rt_kernel_act act, void *restrict y, const void *restrict x, int64_t n)
+static void gate_bf16(enum tc_act act, void *restrict y, const void *restrict x, int64_t n)
 {
 	EACH_ACT(act, GATE_LOOP_BF16)
 }
 
-static void gate(enum rt_elem elem, enum rt_kernel_act kind, void *y, const void *x, int64_t rows,
-		 int64_t cols)
+static void gate(enum rt_elem elem, enum tc_act kind, void *y, const void *x, int64_t rows, int64_t cols)
 {
 #pragma omp parallel for schedule(static) if (rows * cols > SMALL)
 	for (int64_t r = 0; r < rows; r++)
@@ -234,19 +230,19 @@ static void gate(enum rt_elem elem, enum rt_kernel_act kind, void *y, const void
 #define UNGATE_LOOP_F32(A)  UNGATE_LOOP(f32, A)
 #define UNGATE_LOOP_BF16(A) UNGATE_LOOP(bf16, A)
 
-static void ungate_f32(enum rt_kernel_act act, void *restrict dx, const void *restrict dy,
-		       const void *restrict x, int64_t n)
+static void ungate_f32(enum tc_act act, void *restrict dx, const void *restrict dy, const void *restrict x,
+		       int64_t n)
 {
 	EACH_ACT(act, UNGATE_LOOP_F32)
 }
 
-static void ungate_bf16(enum rt_kernel_act act, void *restrict dx, const void *restrict dy,
-			const void *restrict x, int64_t n)
+static void ungate_bf16(enum tc_act act, void *restrict dx, const void *restrict dy, const void *restrict x,
+			int64_t n)
 {
 	EACH_ACT(act, UNGATE_LOOP_BF16)
 }
 
-static void gate_backward(enum rt_elem elem, enum rt_kernel_act kind, void *dx, const void *dy, const void *x,
+static void gate_backward(enum rt_elem elem, enum tc_act kind, void *dx, const void *dy, const void *x,
 			  int64_t rows, int64_t cols)
 {
 #pragma omp parallel for schedule(static) if (rows * cols > SMALL)
@@ -507,7 +503,8 @@ static void reduce_chunks(float *out, const float *sums, int64_t chunks, int64_t
 
 static void norm_backward(const struct rt_norm_backward *n)
 {
-	const int64_t cols = n->cols, chunks = (n->rows + NORM_CHUNK - 1) / NORM_CHUNK, stride = 3 * cols;
+	const int64_t cols = n->cols, chunks = (n->rows + RT_KERNEL_CHUNK - 1) / RT_KERNEL_CHUNK,
+		      stride = 3 * cols;
 
 #pragma omp parallel if (n->rows * n->cols > SMALL)
 	{
@@ -516,10 +513,11 @@ static void norm_backward(const struct rt_norm_backward *n)
 #pragma omp for schedule(static)
 		for (int64_t c = 0; c < chunks; c++) {
 			float *sums = n->scratch + c * stride;
-			int64_t end = (c + 1) * NORM_CHUNK < n->rows ? (c + 1) * NORM_CHUNK : n->rows;
+			int64_t end =
+				(c + 1) * RT_KERNEL_CHUNK < n->rows ? (c + 1) * RT_KERNEL_CHUNK : n->rows;
 
 			memset(sums, 0, (size_t)stride * sizeof *sums);
-			for (int64_t r = c * NORM_CHUNK; r < end; r++)
+			for (int64_t r = c * RT_KERNEL_CHUNK; r < end; r++)
 				norm_row_backward(n, r, sums, g, room);
 		}
 	}

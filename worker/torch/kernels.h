@@ -13,18 +13,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "worker/torch/act.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 
+/* What the sizes of scratch follow from. */
+#define RT_KERNEL_LANES	  16 /* floats a vector has at most: attention pads to it */
+#define RT_KERNEL_CHUNK	  64 /* rows of a norm whose column sums are made together */
+#define RT_KERNEL_QUERIES 64 /* queries whose scores are in memory together */
+
 enum rt_elem { RT_ELEM_F32, RT_ELEM_BF16 };
-enum rt_kernel_act {
-	RT_KERNEL_GELU /* erf */,
-	RT_KERNEL_GELU_TANH,
-	RT_KERNEL_RELU,
-	RT_KERNEL_SILU,
-	RT_KERNEL_TANH
-};
 
 /* Dropout: each element is kept with probability 1 - p and scaled by 1 / (1 - p). p 0: none. */
 struct rt_drop {
@@ -107,15 +107,14 @@ struct rt_kernels {
 	void (*lower)(uint16_t *out, const float *in, int64_t n); /* to bfloat16, to nearest, ties to even */
 	void (*raise)(float *out, const uint16_t *in, int64_t n);
 	/* y = act(x). n elements. */
-	void (*act)(enum rt_elem elem, enum rt_kernel_act act, void *y, const void *x, int64_t n);
+	void (*act)(enum rt_elem elem, enum tc_act act, void *y, const void *x, int64_t n);
 	/* dx = dy * act'(x); dbias (cols) its column sums, added to what is there where add; dbias may be NULL. */
-	void (*act_backward)(enum rt_elem elem, enum rt_kernel_act act, void *dx, const void *dy,
-			     const void *x, int64_t rows, int64_t cols, float *dbias, bool add);
+	void (*act_backward)(enum rt_elem elem, enum tc_act act, void *dx, const void *dy, const void *x,
+			     int64_t rows, int64_t cols, float *dbias, bool add);
 	/* x (rows, 2 cols) is a gate's two halves: y (rows, cols) = act(first) * second. */
-	void (*gate)(enum rt_elem elem, enum rt_kernel_act act, void *y, const void *x, int64_t rows,
-		     int64_t cols);
-	void (*gate_backward)(enum rt_elem elem, enum rt_kernel_act act, void *dx, const void *dy,
-			      const void *x, int64_t rows, int64_t cols);
+	void (*gate)(enum rt_elem elem, enum tc_act act, void *y, const void *x, int64_t rows, int64_t cols);
+	void (*gate_backward)(enum rt_elem elem, enum tc_act act, void *dx, const void *dy, const void *x,
+			      int64_t rows, int64_t cols);
 	void (*column_sum)(enum rt_elem elem, float *out, const void *x, int64_t ld, int64_t rows,
 			   int64_t cols, bool add);
 	/* Turns the first 2 * heads groups of each row's 3 * heads groups of `size` (query and key) by the row's angles: pair

@@ -3,8 +3,7 @@
  * kernels.c is. */
 #include "worker/torch/kernels_inline.h"
 
-#define QUERY_BLOCK 64 /* queries whose scores are in memory together */
-#define LANES	    16 /* floats a vector has at most: widths are padded to it */
+#define LANES RT_KERNEL_LANES
 
 #define ROUND_UP(n) (((n) + LANES - 1) / LANES * LANES)
 
@@ -81,9 +80,9 @@ static void product(float *c, int64_t ldc, const float *a, int64_t rs, int64_t c
 struct room {
 	int64_t length, wide, deep;
 	float *q, *k, *kt, *v,
-		*vt;		 /* (QUERY_BLOCK, deep) (wide, deep) (deep, wide) (wide, deep) (deep, wide) */
-	float *scores, *dscores; /* (QUERY_BLOCK, wide) */
-	float *o;		 /* (QUERY_BLOCK, deep): out, or d_out and then dq */
+		*vt; /* (RT_KERNEL_QUERIES, deep) (wide, deep) (deep, wide) (wide, deep) (deep, wide) */
+	float *scores, *dscores; /* (RT_KERNEL_QUERIES, wide) */
+	float *o;		 /* (RT_KERNEL_QUERIES, deep): out, or d_out and then dq */
 	float *dk, *dv;		 /* (wide, deep) */
 };
 
@@ -100,15 +99,15 @@ static struct room make_room(float *scratch, int64_t length, int64_t size, bool 
 	struct room m = { .length = length, .wide = ROUND_UP(length), .deep = ROUND_UP(size) };
 	int64_t all = m.wide * m.deep;
 
-	m.q = carve(&scratch, QUERY_BLOCK * m.deep);
-	m.o = carve(&scratch, QUERY_BLOCK * m.deep);
-	m.scores = carve(&scratch, QUERY_BLOCK * m.wide);
+	m.q = carve(&scratch, RT_KERNEL_QUERIES * m.deep);
+	m.o = carve(&scratch, RT_KERNEL_QUERIES * m.deep);
+	m.scores = carve(&scratch, RT_KERNEL_QUERIES * m.wide);
 	m.kt = carve(&scratch, all);
 	if (!backward) {
 		m.v = carve(&scratch, all);
 		return m;
 	}
-	m.dscores = carve(&scratch, QUERY_BLOCK * m.wide);
+	m.dscores = carve(&scratch, RT_KERNEL_QUERIES * m.wide);
 	m.k = carve(&scratch, all);
 	m.vt = carve(&scratch, all);
 	m.dk = carve(&scratch, all);
@@ -202,8 +201,8 @@ static void attend(const struct rt_attention *a, int64_t text, int64_t head, flo
 
 	CHOOSE(a->elem, turn, m.kt, m.wide, at(a->elem, a->k, first * a->ldk + col), a->ldk, length, size);
 	CHOOSE(a->elem, gather, m.v, m.deep, at(a->elem, a->v, first * a->ldv + col), a->ldv, length, size);
-	for (int64_t q = 0; q < queries; q += QUERY_BLOCK) {
-		int64_t n = queries - q < QUERY_BLOCK ? queries - q : QUERY_BLOCK;
+	for (int64_t q = 0; q < queries; q += RT_KERNEL_QUERIES) {
+		int64_t n = queries - q < RT_KERNEL_QUERIES ? queries - q : RT_KERNEL_QUERIES;
 
 		CHOOSE(a->elem, gather, m.q, m.deep, at(a->elem, a->q, (from + q) * a->ldq + col), a->ldq, n,
 		       size);
@@ -307,8 +306,8 @@ static void attend_backward(const struct rt_attention *a, int64_t text, int64_t 
 	CHOOSE(a->elem, turn, m.kt, m.wide, at(a->elem, a->k, first * a->ldk + col), a->ldk, length, size);
 	CHOOSE(a->elem, gather, m.k, m.deep, at(a->elem, a->k, first * a->ldk + col), a->ldk, length, size);
 	CHOOSE(a->elem, turn, m.vt, m.wide, at(a->elem, a->v, first * a->ldv + col), a->ldv, length, size);
-	for (int64_t q = 0; q < queries; q += QUERY_BLOCK) {
-		int64_t n = queries - q < QUERY_BLOCK ? queries - q : QUERY_BLOCK;
+	for (int64_t q = 0; q < queries; q += RT_KERNEL_QUERIES) {
+		int64_t n = queries - q < RT_KERNEL_QUERIES ? queries - q : RT_KERNEL_QUERIES;
 
 		CHOOSE(a->elem, gather, m.q, m.deep, at(a->elem, a->q, (from + q) * a->ldq + col), a->ldq, n,
 		       size);

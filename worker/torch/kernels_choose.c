@@ -30,20 +30,20 @@ const struct rt_kernels *rt_kernels_get(void)
 	return best(getenv("RT_KERNELS"));
 }
 
-#define LANES	    16
-#define NORM_CHUNK  64
-#define QUERY_BLOCK 64
+#define LANES RT_KERNEL_LANES
 
 size_t rt_kernels_norm_scratch(int64_t rows, int64_t cols, int threads)
 {
-	return (size_t)((rows + NORM_CHUNK - 1) / NORM_CHUNK * 3 * cols + 2 * (int64_t)threads * cols);
+	return (size_t)((rows + RT_KERNEL_CHUNK - 1) / RT_KERNEL_CHUNK * 3 * cols +
+			2 * (int64_t)threads * cols);
 }
 
 size_t rt_kernels_attention_scratch(int64_t longest, int64_t size, bool backward, int threads)
 {
 	size_t wide = (size_t)((longest + LANES - 1) / LANES * LANES),
 	       deep = (size_t)((size + LANES - 1) / LANES * LANES);
-	size_t one = QUERY_BLOCK * (2 * deep + (backward ? 2 : 1) * wide) + (backward ? 5 : 2) * wide * deep;
+	size_t one =
+		RT_KERNEL_QUERIES * (2 * deep + (backward ? 2 : 1) * wide) + (backward ? 5 : 2) * wide * deep;
 
 	return one * (size_t)threads;
 }

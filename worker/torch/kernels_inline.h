@@ -4,6 +4,7 @@
 #ifndef RT_WORKER_TORCH_KERNELS_INLINE_H
 #define RT_WORKER_TORCH_KERNELS_INLINE_H
 
+#include "base/mix.h"
 #include "worker/torch/kernels.h"
 
 #include <math.h>
@@ -128,17 +129,9 @@ static inline float exp1(float x)
 
 /* ---- dropout's random numbers ---- */
 
-/* splitmix64's finalizer (Steele et al. 2014). */
-static inline uint64_t mix64(uint64_t z)
-{
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-	return z ^ (z >> 31);
-}
-
 static inline uint64_t row_key(struct rt_drop drop, int64_t row)
 {
-	return mix64(drop.key + 0x9e3779b97f4a7c15u * (uint64_t)(row + 1));
+	return rt_mix64(drop.key + RT_MIX_STEP * (uint64_t)(row + 1));
 }
 
 /* 32 bits for a column: the row's key mixed with it in two multiplications. */

@@ -185,11 +185,12 @@ void tc_params_begin(struct tc_params *p)
 
 void tc_param_gathers(tc_param *p)
 {
-	if (!p->grad.defined() || !p->fresh)
+	if (!p->grad.defined())
 		return;
-	p->grad.zero_();
+	p->table = false; /* from now on any row may have a gradient */
+	if (p->fresh)
+		p->grad.zero_();
 	p->fresh = false;
-	p->table = false;
 }
 
 struct tc_tensor *tc_params_moment(struct tc_scope *s, const struct tc_params *p, size_t i, int which)

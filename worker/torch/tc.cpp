@@ -3,8 +3,8 @@
 extern "C" {
 #include "base/log.h"
 }
+#include "base/mix.h"
 #include "worker/torch/inner.hpp"
-#include "worker/torch/kernels.h"
 
 #include <cassert>
 #include <cstdarg>
@@ -404,17 +404,10 @@ struct tc_tensor *tc_to(struct tc_scope *s, struct tc_tensor *t, enum tc_dtype d
 
 /* ---- random numbers ---- */
 
-static uint64_t mix(uint64_t z) /* the finalizer of splitmix64 */
-{
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-	return z ^ (z >> 31);
-}
-
 static void seed_rng(tc_rng *r, uint64_t seed)
 {
 	r->gen.set_current_seed(seed);
-	r->key = mix(seed + 0x9e3779b97f4a7c15u);
+	r->key = rt_mix64(seed + RT_MIX_STEP);
 	r->next = 0;
 }
 

@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "worker/torch/act.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -246,8 +247,6 @@ int tc_params_adamw(struct tc_scope *s, struct tc_params *p, const struct tc_ada
  * Products are in the parameters' precision: bf16 where matrices have a bf16 copy, fp32 otherwise; "low" below is a tensor of
  * that type, and x is converted to it when it has the other. Sums, norms, softmax and the gradients of parameters are fp32. The
  * results equal those of the plain ops up to rounding (tests/unit/test_fused.c); dropout draws other numbers. On a GPU they are made of plain ops. */
-
-enum tc_act { TC_ACT_GELU, TC_ACT_GELU_TANH, TC_ACT_RELU, TC_ACT_SILU, TC_ACT_TANH };
 
 /* Weight and bias of a linear layer, scale and shift of a norm. b may be NULL. */
 struct tc_affine {

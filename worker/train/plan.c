@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "worker/train/plan.h"
 
+#include "base/mix.h"
+
 static int64_t ceil_div(int64_t a, int64_t b)
 {
 	return (a + b - 1) / b;
@@ -24,11 +26,7 @@ int64_t rt_plan_total(const struct rt_plan *p)
 /* One step of SplitMix64 (Steele, Lea, Flood 2014): passes statistical tests, and its whole state is one counter. */
 static uint64_t next(uint64_t *state)
 {
-	uint64_t z = *state += 0x9E3779B97F4A7C15u;
-
-	z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-	z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-	return z ^ (z >> 31);
+	return rt_mix64(*state += RT_MIX_STEP);
 }
 
 uint64_t rt_mix(uint64_t seed, uint64_t n)
